@@ -1,0 +1,91 @@
+"""What a client asks of the coordinator, in one call each: find, list, make and pick sessions."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from client.connection import Connection
+from client.starting import connect
+from protocol import messages as m
+from protocol.ids import new_id
+from protocol.paths import Home
+from protocol.settings import Settings, load_settings
+from protocol.views import SessionView
+
+# What a session gets of its client's environment, besides LC_* and pass_env.
+USUAL_ENV = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
+
+
+@contextlib.asynccontextmanager
+async def connected(home: Home, client: str = "cli", *, start: bool = False) -> AsyncIterator[Connection]:
+    """A connection for the length of a command."""
+    connection = await connect(home, client, start=start)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def get_session(connection: Connection, session: str | None) -> SessionView | None:
+    """Return one session by name, number or id; the active one for None."""
+    answer = await connection.ask(m.GetSession(request=connection.number(), session=session), m.SessionAnswer)
+    return answer.session
+
+
+async def all_sessions(connection: Connection, *, waiting: bool, everything: bool) -> list[SessionView]:
+    """Return the list, page after page."""
+    sessions: list[SessionView] = []
+    while True:
+        order = m.ListSessions(
+            request=connection.number(), offset=len(sessions), waiting=waiting, everything=everything
+        )
+        page = await connection.ask(order, m.SessionsAnswer)
+        sessions += page.sessions
+        if not page.more:
+            return sessions
+
+
+async def create(
+    connection: Connection,
+    home: Home,
+    *,
+    name: str | None = None,
+    session_type: str | None = None,
+    model: str | None = None,
+    system: str | None = None,
+    cwd: str | None = None,
+) -> SessionView:
+    """Make a session; when this returns it is committed."""
+    order = m.Create(
+        request=connection.number(),
+        id=new_id(),
+        name=name,
+        type=session_type or "development",
+        model=model,
+        system=system,
+        cwd=cwd or str(Path.cwd()),
+        env=session_env(load_settings(home.config)),
+    )
+    answer = await connection.ask(order, m.SessionAnswer)
+    assert answer.session is not None  # noqa: S101 - a create is always answered with its session
+    return answer.session
+
+
+async def pick_session(connection: Connection, home: Home, name: str | None) -> SessionView:
+    """Return the session to open: the named one, else the one used last, else a new one."""
+    if name is not None:
+        named = await get_session(connection, name)
+        assert named is not None  # noqa: S101 - an unknown name is refused
+        return named
+    sessions = await all_sessions(connection, waiting=False, everything=False)
+    if not sessions:
+        return await create(connection, home)
+    return max(sessions, key=lambda s: s.last_active_at)
+
+
+def session_env(settings: Settings) -> dict[str, str]:
+    """Return the part of this environment that a session gets; never keys."""
+    names = {*USUAL_ENV, *settings.pass_env, *(name for name in os.environ if name.startswith("LC_"))}
+    found = {name: os.environ[name] for name in sorted(names) if name in os.environ}
+    return {name: value for name, value in found.items() if value.isprintable()}

@@ -1,0 +1,215 @@
+"""A client's connection to the coordinator: hello, requests with answers, and what is pushed.
+
+Every request is harmless when it is sent twice (creates carry their id, prompts their idempotency key), so an answer
+that does not come is asked for again, and a coordinator that was restarted meanwhile is found through its file.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from protocol import messages as m
+from protocol.codec import Decoder, encode
+from protocol.errors import (
+    ChatCoordError,
+    CoordinatorAbsent,
+    CoordinatorSilent,
+    PromptTooLarge,
+    RemoteError,
+    UnsupportedVersion,
+)
+from protocol.limits import PROMPT_BYTES
+from protocol.mailbox import Mailbox
+from protocol.paths import Home, read_discovery
+from protocol.processes import is_running
+
+HELLO_S = 5.0
+ANSWER_S = 15.0
+PING_S = 2.0
+# A goodbye that does not leave at once is not worth waiting for: the coordinator forgets silent clients.
+BYE_MS = 50
+FIRST_RESEND_S = 0.4
+LONGEST_RESEND_S = 5.0
+
+A = TypeVar("A", bound=m.Message)
+
+
+class Connection:
+    """One client of one coordinator.
+
+    Args:
+        home: whose coordinator.
+        client: whose active session this client shares.
+    """
+
+    def __init__(self, home: Home, client: str = "cli") -> None:
+        self._home = home
+        self._client = client
+        self._decoder: Decoder[m.ToClient] = Decoder(m.ToClient)
+        self._mailbox: Mailbox | None = None
+        self._numbers = 0
+        self._answers: dict[int, asyncio.Future[m.ToClient]] = {}
+        self._welcome: asyncio.Future[m.ClientWelcome] | None = None
+        self._pings: asyncio.Task[None] | None = None
+        self.boot = 0
+        self.pid = 0
+        self.pushed: asyncio.Queue[m.Piece | m.Final | m.Changed] = asyncio.Queue()
+        # Incremented when another coordinator took over: what was pushed meanwhile was missed.
+        self.takeovers = 0
+
+    async def open(self) -> None:
+        """Find the coordinator and say hello.
+
+        Raises:
+            CoordinatorAbsent: none runs.
+            CoordinatorSilent: it does not answer.
+        """
+        await self._connect()
+        self._pings = asyncio.create_task(self._ping())
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        if self._pings is not None:
+            self._pings.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pings
+        if self._mailbox is not None:
+            self._mailbox.send(encode(m.ClientBye()))
+            self._mailbox.close(linger_ms=BYE_MS)
+
+    def number(self) -> int:
+        """Return the number for the next request."""
+        self._numbers += 1
+        return self._numbers
+
+    async def ask(self, request: m.Request, answer: type[A], *, within_s: float = ANSWER_S) -> A:
+        """Send a request, again if need be, and return its answer.
+
+        Raises:
+            RemoteError: the answer is no.
+            CoordinatorAbsent, CoordinatorSilent: there is no answer in time.
+        """
+        loop = asyncio.get_running_loop()
+        frame = encode(request)
+        deadline_s = loop.time() + within_s
+        delay_s = FIRST_RESEND_S
+        future: asyncio.Future[m.ToClient] = loop.create_future()
+        self._answers[request.request] = future
+        try:
+            while True:
+                self._send(frame)
+                left_s = deadline_s - loop.time()
+                with contextlib.suppress(TimeoutError):
+                    wait_s = min(left_s, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                    reply = await asyncio.wait_for(asyncio.shield(future), wait_s)
+                    if isinstance(reply, answer):
+                        return reply
+                    got = type(reply).__name__
+                    raise UnsupportedVersion(f"The coordinator answered with {got}, which was not asked for.")
+                if loop.time() >= deadline_s:
+                    raise self._no_answer(within_s)
+                delay_s = min(delay_s * 2, LONGEST_RESEND_S)
+                await self._follow_takeover()
+        finally:
+            self._answers.pop(request.request, None)
+
+    async def submit(self, session: str, text: str, idem: str, *, follow: bool) -> m.Ack:
+        """Hand over a prompt; when this returns it is committed.
+
+        Raises:
+            PromptTooLarge: over the bound; nothing was sent.
+            RemoteError: the answer is no.
+        """
+        size = len(text.encode(errors="surrogatepass"))
+        if size > PROMPT_BYTES:
+            raise PromptTooLarge(f"The prompt has {size} bytes; {PROMPT_BYTES} are allowed.", limit=PROMPT_BYTES)
+        order = m.Submit(request=self.number(), session=session, idem=idem, text=text, follow=follow)
+        return await self.ask(order, m.Ack)
+
+    async def history(self, session: str, *, after_seq: int = 0, view: bool = False) -> AsyncIterator[m.History]:
+        """Yield a conversation page by page."""
+        while True:
+            order = m.Fetch(request=self.number(), session=session, after_seq=after_seq, view=view)
+            page = await self.ask(order, m.History)
+            yield page
+            if not page.more or not page.rows:
+                return
+            after_seq = page.rows[-1].seq
+
+    # ---- the wire
+
+    async def _connect(self) -> None:
+        found = read_discovery(self._home)
+        if found is None or not is_running(found.pid, found.start_ticks):
+            raise CoordinatorAbsent(f"No coordinator is running for {self._home.root}.")
+        if self._mailbox is not None:
+            self._mailbox.close(linger_ms=0)
+        self._mailbox = Mailbox(found.clients, self._on_frame)
+        self._welcome = asyncio.get_running_loop().create_future()
+        self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
+        try:
+            welcome = await asyncio.wait_for(self._welcome, HELLO_S)
+        except TimeoutError:
+            raise self._no_answer(HELLO_S) from None
+        self.boot, self.pid = welcome.boot, welcome.pid
+
+    async def _follow_takeover(self) -> None:
+        """When another coordinator runs now, connect to it."""
+        found = read_discovery(self._home)
+        if found is not None and found.boot != self.boot and is_running(found.pid, found.start_ticks):
+            with contextlib.suppress(CoordinatorAbsent, CoordinatorSilent):
+                await self._connect()
+                self.takeovers += 1
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_S)
+            self._send(encode(m.ClientPing()))
+            await self._follow_takeover()
+
+    def _send(self, frame: bytes) -> None:
+        if self._mailbox is not None:
+            self._mailbox.send(frame)
+
+    def _on_frame(self, frame: bytes) -> None:
+        try:
+            message = self._decoder.decode(frame)
+        except ChatCoordError:
+            return  # a kind that a newer coordinator pushes; what was asked for is asked for again
+        match message:
+            case m.ClientWelcome():
+                if self._welcome is not None and not self._welcome.done():
+                    self._welcome.set_result(message)
+            case m.ClientPong():
+                if message.boot == 0:  # it forgot us, after a silence of ours
+                    self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
+                    self.takeovers += 1
+            case m.Piece() | m.Final() | m.Changed():
+                self.pushed.put_nowait(message)
+            case m.Refused(request=None):
+                if self._welcome is not None and not self._welcome.done():
+                    error = RemoteError(message.code, message.message, message.hint)
+                    self._welcome.set_exception(error)
+            case _:
+                self._settle(message)
+
+    def _settle(self, message: m.ToClient) -> None:
+        future = self._answers.get(getattr(message, "request", None) or 0)
+        if future is None or future.done():
+            return
+        if isinstance(message, m.Refused):
+            if message.code == "protocol.hello_missing":
+                self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
+                return  # the request is sent again after its delay
+            future.set_exception(RemoteError(message.code, message.message, message.hint))
+        else:
+            future.set_result(message)
+
+    def _no_answer(self, within_s: float) -> ChatCoordError:
+        found = read_discovery(self._home)
+        if found is None or not is_running(found.pid, found.start_ticks):
+            return CoordinatorAbsent(f"The coordinator for {self._home.root} has gone away.")
+        return CoordinatorSilent(f"The coordinator (pid {found.pid}) did not answer within {within_s:.0f} s.")

@@ -1,0 +1,88 @@
+"""What a typed line means. Pure; the same for every terminal.
+
+A command begins with a slash in column 0; an unknown one is an error with a suggestion, never a prompt. ``//`` sends a
+text that begins with a slash, ``@name text`` sends to another session.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+COMMANDS = {
+    "new": "/new [debug|planning|development|review] [NAME]  a new session, and switch to it",
+    "sessions": "/sessions [--waiting|--all]  the list",
+    "switch": "/switch NAME|NUMBER|ID|-  (or /s) another session; - is the previous one",
+    "next": "/next  the next session that needs you",
+    "close": "/close [NAME]  end a session; its history is kept",
+    "rename": "/rename NEW  another name for this session",
+    "session-name": "/session-name [NEW]  show this session's name, or change it",
+    "logs": "/logs  the last lines of this session's log",
+    "status": "/status  the coordinator at a glance",
+    "help": "/help  this list",
+    "quit": "/quit  leave the terminal; sessions go on",
+    "shutdown": "/shutdown  stop the coordinator, for every terminal; asks first",
+}
+ALIASES = {"s": "switch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command and the text behind it."""
+
+    name: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A prompt for the session that is looked at."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SayTo:
+    """A prompt for another session."""
+
+    session: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A slash and a word that is no command."""
+
+    word: str
+    suggestion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An empty line."""
+
+
+Meaning = Command | Say | SayTo | Unknown | Nothing
+
+
+def route(line: str) -> Meaning:
+    """Return what the line means."""
+    text = line.rstrip("\r\n")
+    if not text.strip():
+        return Nothing()
+    if text.startswith("//"):
+        return Say(text[1:])
+    if text.startswith("/"):
+        return _command(text[1:])
+    if text.startswith("@"):
+        words = text[1:].split(None, 1)
+        if len(words) > 1 and not text[1].isspace():
+            return SayTo(words[0], words[1].rstrip())
+    return Say(text)
+
+
+def _command(text: str) -> Command | Unknown:
+    word = text.split(None, 1)[0] if text.strip() and not text[0].isspace() else ""
+    name = ALIASES.get(word, word)
+    if name in COMMANDS:
+        return Command(name, text[len(word) :].strip())
+    close = difflib.get_close_matches(word, [*COMMANDS, *ALIASES], n=1)
+    return Unknown(word, close[0] if close else None)

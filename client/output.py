@@ -1,0 +1,107 @@
+"""Everything that a command prints goes through here: cleaned text for people, JSON for programs.
+
+JSON is escaped to ASCII, so that it cannot steer a terminal either.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from protocol.errors import ChatCoordError
+from protocol.terminal_safe import clean, clean_line
+from protocol.views import HistoryRow, SessionView, Status
+
+GLYPHS = {
+    "requires_action": "!",
+    "failed": "x",
+    "backoff": "x",
+    "running": "~",
+    "unread": "*",
+    "idle": "o",
+    "hibernated": "-",
+    "stopped": ".",
+}
+
+
+def say(text: str, *, end: str = "\n", to_error: bool = False) -> None:
+    """Print text for a person, cleaned, at once."""
+    stream = sys.stderr if to_error else sys.stdout
+    stream.write(clean(text) + end)
+    stream.flush()
+
+
+def dump(document: object) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(msgspec.to_builtins(document), indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def complain(error: ChatCoordError) -> None:
+    """Say on standard error what is wrong, in one sentence, and what to do."""
+    say(clean_line(error.message), to_error=True)
+    if error.hint:
+        say(f"Hint: {clean_line(error.hint)}", to_error=True)
+
+
+def session_table(sessions: list[SessionView]) -> str:
+    """Return the list for people."""
+    rows = [("", "#", "NAME", "STATE", "TYPE", "MODEL", "PID", "MESSAGES", "ACTIVE")]
+    rows += [
+        (
+            ">" if s.active else "",
+            "" if s.number is None else str(s.number),
+            s.name,
+            f"{GLYPHS.get(s.display, ' ')} {s.display}",
+            s.type,
+            s.model,
+            "" if s.pid is None else str(s.pid),
+            str(s.messages),
+            age(s.last_active_at),
+        )
+        for s in sessions
+    ]
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, the first of them the header, as columns of cleaned text."""
+    widths = [max(len(clean_line(row[i])) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(clean_line(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def status_text(status: Status) -> str:
+    """Return the coordinator at a glance, for people."""
+    count, model, store = status.sessions, status.model, status.store
+    slept = f"{count.hibernated} hibernated, {count.queued} in line"
+    server = f", server pid {model.server_pid}" if model.server_pid else ""
+    lines = (
+        f"coordinator  pid {status.pid}, up {status.uptime_s:.0f} s, version {status.version}, start {status.boot}",
+        f"home         {status.home}",
+        f"sessions     {count.live} of {count.max_active} slots held, {slept}, {count.total} in all",
+        f"workers      started by the launcher {status.launcher}",
+        f"model        {model.name} ({model.provider}{server})",
+        f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else 'READ ONLY'}",
+        f"rejected     {status.rejected_frames} frames",
+    )
+    return "\n".join(lines)
+
+
+def age(at: float) -> str:
+    """Return how long ago a time was, in words."""
+    seconds = max(0, int(time.time() - at))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
+
+
+def render(row: HistoryRow) -> str:
+    """Return a message for people, with its mark when the turn did not end as it should."""
+    who = "you" if row.role == "user" else "model"
+    mark = "" if row.stop_reason in {None, "completed"} else f" [{row.stop_reason}]"
+    error = f"\n  ({row.error.message})" if row.error else ""
+    return f"{who}{mark}: {row.text}{error}"

@@ -1,0 +1,364 @@
+"""The terminal line by line: for pipes, dumb terminals and screen readers. Changes of state are said in words.
+
+What a line means is decided in ``client.core.input_router``; here is only what is done about it.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from client.asking import all_sessions, connected, create, get_session, pick_session
+from client.connection import Connection
+from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
+from client.core.transcript import Transcript
+from client.log_files import entry_text, files_of
+from client.model_ready import ensure_model
+from client.output import complain, render, say, session_table, status_text
+from protocol import messages as m
+from protocol.errors import ChatCoordError, RemoteError
+from protocol.ids import new_id
+from protocol.limits import PROMPT_BYTES
+from protocol.paths import Home
+from protocol.terminal_safe import clean_line
+from protocol.views import SESSION_TYPES, HistoryRow, SessionView
+
+# What is shown of a conversation when a terminal opens on it.
+REPLAY_ROWS = 10
+LOG_LINES = 20
+READ_BYTES = 64 << 10
+# States of other sessions that a person is told about.
+ANNOUNCED = {"unread": "has an answer for you", "failed": "has failed", "backoff": "crashed and is being restarted"}
+
+
+async def open_terminal(home: Home, name: str | None) -> None:
+    """Open the terminal on a session; None is the one used last, or a new one."""
+    async with connected(home, f"terminal-{new_id()}", start=True) as connection:
+        session = await pick_session(connection, home, name)
+        ensure_model(home, session.model)
+        await Plain(connection, home, session).run()
+
+
+class Plain:
+    """One terminal.
+
+    Args:
+        connection: an open one of its own.
+        home: for settings and models.
+        session: the one to open first.
+    """
+
+    def __init__(self, connection: Connection, home: Home, session: SessionView) -> None:
+        self._connection = connection
+        self._home = home
+        self._is_terminal = sys.stdin.isatty()
+        self._session = session
+        self._previous: str | None = None
+        self._seen: dict[str, int] = {}
+        self._transcript = Transcript()
+        self._is_mid_line = False
+        self._has_left = False
+        self._awaited: set[tuple[str, int]] = set()
+        self._settled = asyncio.Event()
+        self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
+            "new": self._new,
+            "sessions": self._sessions,
+            "switch": self._switch,
+            "next": self._next,
+            "logs": self._logs,
+            "status": self._status,
+            "shutdown": self._shutdown,
+            "close": self._close,
+            "rename": self._rename,
+            "session-name": self._session_name,
+            "help": self._help,
+        }
+
+    async def run(self) -> None:
+        """Serve lines until /quit or the end of input; then wait for the replies that are still due."""
+        await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
+        listener = asyncio.create_task(self._listen())
+        lines = Lines()
+        try:
+            say(f"Session {self._session.name!r}, model {self._session.model}. /help lists the commands, /quit leaves.")
+            await self._enter(self._session)
+            while True:
+                self._prompt_mark()
+                line = await lines.next()
+                if line is None or not await self._obey(line):
+                    break
+                if not self._is_terminal:
+                    await self._wait_settled()
+            if line is None:
+                await self._wait_settled()
+        finally:
+            lines.close()
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+
+    # ---- lines
+
+    async def _obey(self, line: str) -> bool:
+        """Do what a line means; False to leave."""
+        try:
+            match route(line):
+                case Nothing():
+                    pass
+                case Say(text=text):
+                    await self._say(self._session.id, text)
+                case SayTo(session=name, text=text):
+                    target = await get_session(self._connection, name)
+                    if target is not None:
+                        await self._say(target.id, text)
+                        say(f"Sent to {target.name}.")
+                case Command(name="quit"):
+                    return False
+                case Command(name=name, rest=rest):
+                    await self._commands[name](rest)
+                case Unknown(word=word, suggestion=suggestion):
+                    hint = f" Did you mean /{suggestion}?" if suggestion else ""
+                    say(f"There is no command /{word}.{hint} /help lists them; // sends a text that begins with /.")
+        except ChatCoordError as error:
+            complain(error)
+        return not self._has_left
+
+    async def _say(self, session: str, text: str) -> None:
+        ack = await self._connection.submit(session, text, new_id(), follow=False)
+        self._seen[session] = max(self._seen.get(session, 0), ack.seq)
+        if session == self._session.id:
+            self._awaited.add((session, ack.seq))
+            self._settled.clear()
+
+    async def _wait_settled(self) -> None:
+        if self._awaited:
+            await self._settled.wait()
+
+    def _prompt_mark(self) -> None:
+        if self._is_terminal and not self._awaited:
+            say(f"{self._session.name}> ", end="")
+
+    # ---- commands
+
+    async def _new(self, rest: str) -> None:
+        first, _, name = rest.partition(" ")
+        session_type = first if first in SESSION_TYPES else "development"
+        given = name.strip() if first in SESSION_TYPES else rest
+        session = await create(self._connection, self._home, name=given or None, session_type=session_type)
+        say(f"Session {session.name!r} is new, type {session.type}, model {session.model}.")
+        await self._enter(session)
+
+    async def _sessions(self, rest: str) -> None:
+        flags = rest.split()
+        unknown = [flag for flag in flags if flag not in {"--waiting", "--all"}]
+        if unknown:
+            say(f"/sessions knows --waiting and --all, not {unknown[0]}.")
+            return
+        sessions = await all_sessions(self._connection, waiting="--waiting" in flags, everything="--all" in flags)
+        say(session_table(sessions) if sessions else "There are none.")
+
+    async def _switch(self, rest: str) -> None:
+        if not rest:
+            say("Say which: /switch NAME, a number, an id, or - for the previous one.")
+            return
+        if rest == "-":
+            if self._previous is None:
+                say("There is no previous session.")
+                return
+            rest = self._previous
+        session = await get_session(self._connection, rest)
+        if session is not None:
+            await self._enter(session)
+
+    async def _next(self, rest: str) -> None:
+        del rest
+        waiting = await all_sessions(self._connection, waiting=True, everything=False)
+        others = [s for s in waiting if s.id != self._session.id]
+        if others:
+            await self._enter(others[0])
+        else:
+            say("No other session waits for you.")
+
+    async def _logs(self, rest: str) -> None:
+        del rest
+        entries = [e for file in files_of(self._home, self._session.id) for e in file.tail(LOG_LINES)]
+        for entry in entries:
+            say(clean_line(entry_text(entry)))
+        if not entries:
+            say("Its log is empty.")
+
+    async def _status(self, rest: str) -> None:
+        del rest
+        answer = await self._connection.ask(m.GetStatus(request=self._connection.number()), m.StatusAnswer)
+        say(status_text(answer.status))
+
+    async def _shutdown(self, rest: str) -> None:
+        if rest != "yes":
+            say("This stops the coordinator for every terminal. Sessions and their history are kept; running turns")
+            say("get 5 s and then end as interrupted. To do it: /shutdown yes")
+            return
+        await self._connection.ask(m.ShutDown(request=self._connection.number(), now=False), m.Done)
+        say("The coordinator is stopping.")
+        self._has_left = True
+
+    async def _close(self, rest: str) -> None:
+        order = m.Close(request=self._connection.number(), session=rest or self._session.id)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - a close is always answered with its session
+        say(f"Session {answer.session.name!r} is closed; its history is kept.")
+        if answer.session.id == self._session.id:
+            self._awaited = {key for key in self._awaited if key[0] != self._session.id}
+            await self._enter(await pick_session(self._connection, self._home, None))
+
+    async def _rename(self, rest: str) -> None:
+        if not rest:
+            say("Say the new name: /rename NEW.")
+            return
+        order = m.Rename(request=self._connection.number(), session=self._session.id, name=rest)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - a rename is always answered with its session
+        self._session = answer.session
+        say(f"The session is named {self._session.name!r} now.")
+
+    async def _session_name(self, rest: str) -> None:
+        if rest:
+            await self._rename(rest)
+        else:
+            say(self._session.name)
+
+    async def _help(self, rest: str) -> None:
+        del rest
+        for line in COMMANDS.values():
+            say(f"  {line}")
+        say("  @NAME TEXT  send to another session without leaving this one; //TEXT sends a text that begins with /")
+
+    # ---- a session
+
+    async def _enter(self, session: SessionView) -> None:
+        """Look at a session: show what this terminal has not shown of it, then follow it."""
+        order = m.Switch(request=self._connection.number(), session=session.id)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - a switch is always answered with its session
+        if self._session.id != session.id:
+            self._previous = self._session.id
+            say(f"[now in {session.name}]")
+        self._session = answer.session
+        self._awaited = {key for key in self._awaited if key[0] == session.id}
+        self._settle()
+        attach = m.Attach(request=self._connection.number(), session=session.id)
+        attached = await self._connection.ask(attach, m.Attached)
+        await self._replay(session.id)
+        self._transcript = Transcript()
+        if attached.turn_id is not None:
+            self._stream(self._transcript.begin(attached.turn_id, attached.pieces, attached.text))
+
+    async def _replay(self, session: str) -> None:
+        is_first = session not in self._seen
+        rows: list[HistoryRow] = []
+        async for page in self._connection.history(session, after_seq=self._seen.get(session, 0), view=True):
+            rows += page.rows
+        rows.sort(key=lambda row: (row.reply_to or row.seq, row.seq))
+        if is_first and len(rows) > REPLAY_ROWS:
+            say(f"[{len(rows) - REPLAY_ROWS} earlier messages: chat-coord history {self._session.name}]")
+            rows = rows[-REPLAY_ROWS:]
+        for row in rows:
+            self._seen[session] = max(self._seen.get(session, 0), row.seq)
+            say(render(row))
+
+    # ---- what is pushed
+
+    async def _listen(self) -> None:
+        while True:
+            pushed = await self._connection.pushed.get()
+            match pushed:
+                case m.Piece():
+                    if pushed.session == self._session.id:
+                        self._stream(self._transcript.add(pushed))
+                case m.Final():
+                    if pushed.session == self._session.id:
+                        await self._finish(pushed)
+                case m.Changed():
+                    self._announce(pushed)
+
+    def _stream(self, text: str) -> None:
+        if text:
+            self._is_mid_line = not text.endswith("\n")
+            say(text, end="")
+
+    async def _finish(self, final: m.Final) -> None:
+        """End a reply with the truth of the store."""
+        row: HistoryRow | None = None
+        async for page in self._connection.history(final.session, after_seq=final.reply_seq - 1):
+            row = next((r for r in page.rows if r.seq == final.reply_seq), row)
+            break
+        if row is not None:
+            self._stream(self._transcript.finish(row.text))
+            self._seen[final.session] = max(self._seen.get(final.session, 0), row.seq)
+        self._end_line()
+        if final.stop_reason != "completed":
+            if final.error is not None:
+                complain(RemoteError(final.error.code, final.error.message, final.error.hint))
+            else:
+                say(f"[the turn ended as {final.stop_reason}]")
+        self._awaited.discard((final.session, final.seq))
+        self._settle()
+        self._prompt_mark()
+
+    def _settle(self) -> None:
+        if not self._awaited:
+            self._settled.set()
+
+    def _announce(self, change: m.Changed) -> None:
+        words = ANNOUNCED.get(change.after)
+        if words is None or (change.session == self._session.id and change.after == "unread"):
+            return
+        self._end_line()
+        say(f"[{change.name}] {words}")
+        self._prompt_mark()
+
+    def _end_line(self) -> None:
+        if self._is_mid_line:
+            say("")
+            self._is_mid_line = False
+
+
+class Lines:
+    """Lines of standard input, without a thread; a line that grows beyond a prompt's bound is handed on as it is."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._rest = b""
+        self._is_file = False
+        try:
+            self._loop.add_reader(0, self._read)
+        except PermissionError:  # a regular file is always readable, and epoll does not take it
+            self._is_file = True
+
+    async def next(self) -> str | None:
+        """Return the next line, None at the end of input."""
+        while self._is_file and self._lines.empty():
+            self._read()
+        return await self._lines.get()
+
+    def close(self) -> None:
+        """Stop reading."""
+        if not self._is_file:
+            self._loop.remove_reader(0)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(0, READ_BYTES)
+        except OSError:
+            data = b""
+        self._rest += data
+        *whole, self._rest = self._rest.split(b"\n")
+        if not data or len(self._rest) > PROMPT_BYTES:
+            whole, self._rest = [*whole, self._rest] if self._rest else whole, b""
+        for line in whole:
+            self._lines.put_nowait(line.decode(errors="replace"))
+        if not data:
+            self._lines.put_nowait(None)
+            if not self._is_file:
+                self._loop.remove_reader(0)

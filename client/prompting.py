@@ -1,0 +1,103 @@
+"""One prompt and its reply, for commands that wait: hand it over, show the pieces, end with the committed truth."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from client.connection import Connection
+from client.core.transcript import Transcript
+from protocol import messages as m
+from protocol.errors import TimedOut
+from protocol.views import HistoryRow
+
+# How often a silent wait looks whether the reply is in the store after all: its FINAL may have been lost.
+LOOK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The committed reply. ``final`` is None when its announcement was missed and the store told instead."""
+
+    ack: m.Ack
+    row: HistoryRow
+    final: m.Final | None
+    first_piece_ms: int | None
+    duration_ms: int
+
+
+async def converse(
+    connection: Connection,
+    session: str,
+    text: str,
+    idem: str,
+    on_text: Callable[[str], None],
+    *,
+    timeout_s: float | None = None,
+) -> Answer:
+    """Send a prompt and wait for its reply, showing it as it comes.
+
+    Args:
+        connection: an open one.
+        session: name, number or id.
+        text: the prompt.
+        idem: the key that makes a resend harmless.
+        on_text: called with what to show.
+        timeout_s: how long to wait for the reply; None is for ever.
+
+    Raises:
+        TimedOut: the time is over; the turn goes on.
+        RemoteError: the prompt was refused.
+    """
+    begun_s = time.monotonic()
+    ack = await connection.submit(session, text, idem, follow=True)
+    transcript = Transcript()
+    first_s: list[float] = []
+
+    def show(piece: str) -> None:
+        if piece and not first_s:
+            first_s.append(time.monotonic())
+        on_text(piece)
+
+    try:
+        final = await asyncio.wait_for(_until_final(connection, ack, transcript, show), timeout_s)
+    except TimeoutError:
+        hint = "The turn goes on; read it later with `chat-coord history`."
+        raise TimedOut(f"There was no whole reply within {timeout_s:g} s.", hint=hint) from None
+    row = await _reply(connection, ack)
+    assert row is not None  # noqa: S101 - FINAL comes after the commit
+    show(transcript.finish(row.text))
+    return Answer(
+        ack=ack,
+        row=row,
+        final=final,
+        first_piece_ms=round((first_s[0] - begun_s) * 1000) if first_s else None,
+        duration_ms=round((time.monotonic() - begun_s) * 1000),
+    )
+
+
+async def _until_final(
+    connection: Connection, ack: m.Ack, transcript: Transcript, show: Callable[[str], None]
+) -> m.Final | None:
+    if ack.answered_by is not None:
+        return None
+    while True:
+        try:
+            pushed = await asyncio.wait_for(connection.pushed.get(), LOOK_S)
+        except TimeoutError:
+            if await _reply(connection, ack) is not None:
+                return None
+            continue
+        if isinstance(pushed, m.Changed) or pushed.session != ack.session or pushed.seq != ack.seq:
+            continue
+        if isinstance(pushed, m.Final):
+            return pushed
+        show(transcript.add(pushed))
+
+
+async def _reply(connection: Connection, ack: m.Ack) -> HistoryRow | None:
+    async for page in connection.history(ack.session, after_seq=ack.seq):
+        for row in page.rows:
+            if row.reply_to == ack.seq:
+                return row
+    return None

@@ -1,0 +1,147 @@
+"""Starting the coordinator in the background, and waiting until it answers."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from client.connection import Connection
+from protocol.errors import (
+    EXIT_CONFIG,
+    EXIT_OWNED,
+    ChatCoordError,
+    ConfigBad,
+    CoordinatorAbsent,
+    CoordinatorSilent,
+    HomeOwned,
+)
+from protocol.paths import Home
+
+START_S = 20.0
+STOP_S = 20.0
+LOOK_S = 0.02
+
+
+class StartFailed(ChatCoordError):
+    """The coordinator ended at its start."""
+
+    code = "coordinator.start_failed"
+    hint = "See coordinator.log in the logs folder."
+
+
+def command(home: Home, launcher: str | None = None) -> list[str]:
+    """Return the coordinator's command line. -P: a folder named `client` where the user stands must not be imported."""
+    words = [sys.executable, "-P", "-m", "coordinator", "--home", str(home.root)]
+    return words if launcher is None else [*words, "--launcher", launcher]
+
+
+async def connect(home: Home, client: str = "cli", *, start: bool = False) -> Connection:
+    """Return an open connection.
+
+    Args:
+        home: whose coordinator.
+        client: whose active session is shared.
+        start: start a coordinator when none runs.
+
+    Raises:
+        CoordinatorAbsent: none runs, and none was to be started.
+        CoordinatorSilent: one runs and does not answer.
+        ConfigBad, HomeUnsafe, StartFailed: it cannot be started.
+    """
+    connection = Connection(home, client)
+    try:
+        await connection.open()
+    except CoordinatorAbsent:
+        if not start:
+            raise
+        await start_in_background(home)
+        await connection.open()
+    return connection
+
+
+async def start_in_background(home: Home, launcher: str | None = None) -> None:
+    """Start a coordinator and return when one answers, this one or one that was started at the same time.
+
+    Args:
+        home: whose coordinator.
+        launcher: how it starts workers; as configured when None.
+
+    Raises:
+        ConfigBad, StartFailed: it ended at its start; says why.
+        CoordinatorSilent: it did not answer in time.
+    """
+    home.prepare()
+    errors = home.logs / "coordinator.stderr"
+    descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of milliseconds
+            command(home, launcher),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            cwd=home.root,
+        )
+    finally:
+        os.close(descriptor)
+    deadline_s = asyncio.get_running_loop().time() + START_S
+    while asyncio.get_running_loop().time() < deadline_s:
+        connection = Connection(home)
+        try:
+            await connection.open()
+        except (CoordinatorAbsent, CoordinatorSilent):
+            code = process.poll()
+            if code is not None and code != EXIT_OWNED:
+                raise _why(code, errors) from None
+        else:
+            process.returncode = process.returncode or 0  # it outlives this command: no warning about that
+            return
+        finally:
+            await connection.close()
+        await asyncio.sleep(LOOK_S)
+    if process.poll() == EXIT_OWNED:
+        hint = "Look for a process named `chat-coord: coordinator`, and end it with SIGTERM."
+        raise HomeOwned(f"A coordinator owns {home.root} but does not answer.", hint=hint)
+    raise CoordinatorSilent(f"The coordinator did not answer within {START_S:.0f} s after its start.")
+
+
+def _why(code: int, errors: Path) -> ChatCoordError:
+    """Return the error that the coordinator printed before it left: a sentence, and a line with a hint."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if not lines or lines[0].startswith("Traceback"):
+        why = f": {lines[-1]}" if lines else ""
+        return StartFailed(f"The coordinator ended at its start with code {code}{why}.")
+    kind = ConfigBad if code == EXIT_CONFIG else StartFailed
+    return kind(lines[0], hint=lines[1] if len(lines) > 1 else None)
+
+
+def run_in_foreground(home: Home, launcher: str | None = None) -> None:
+    """Become the coordinator; never returns.
+
+    Raises:
+        HomeOwned: another one has the home.
+    """
+    os.execv(sys.executable, command(home, launcher))  # noqa: S606
+
+
+async def wait_ended(pid: int) -> bool:
+    """Wait until a process is gone; False when it is still there after STOP_S."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), STOP_S)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    return True

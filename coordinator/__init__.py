@@ -1,0 +1,1 @@
+"""The process that owns every session. Start reading at ``coordinator.shell.loop``."""

@@ -1,0 +1,267 @@
+"""What the core orders, in the imperative: the shell performs each without deciding anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from protocol.messages import ToClient, ToWorker
+from protocol.views import ErrorView, ExitCard, SessionCounts, StopReason, Usage
+
+# ---- changes to the store; each is committed whole before the core hears of it
+
+
+@dataclass(frozen=True, slots=True)
+class InsertSession:
+    """A new session; its first worker gets epoch 1 and a token in the same transaction."""
+
+    session: str
+    name: str
+    number: int
+    type: str
+    model: str
+    system: str | None
+    cwd: str
+    env: dict[str, str]
+    at: float
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class BumpEpoch:
+    """A new serial number and token for the session's next worker: older workers are fenced from here on."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsertPrompt:
+    """A prompt with the client's key; whom to answer, and whether that client waits for the reply, travel along."""
+
+    session: str
+    idem: str
+    text: str
+    at: float
+    peer: bytes
+    request: int
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InsertReply:
+    """The end of a turn: a reply, or the mark that there is none and why."""
+
+    session: str
+    reply_to: int
+    turn_id: str
+    text: str
+    stop_reason: StopReason
+    usage: Usage
+    error: ErrorView | None
+    unread: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStarted:
+    """A worker began the prompt's turn: from here on a crash ends it ``interrupted`` instead of running it again."""
+
+    session: str
+    seq: int
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRoster:
+    """Which process serves the session, for the next coordinator to adopt."""
+
+    session: str
+    epoch: int
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveExit:
+    """A worker's end."""
+
+    session: str
+    epoch: int
+    card: ExitCard
+
+
+@dataclass(frozen=True, slots=True)
+class SaveName:
+    """Another name."""
+
+    session: str
+    name: str
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveClosed:
+    """The session is closed for good."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed:
+    """The session gave up, or has a worker again."""
+
+    session: str
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSeen:
+    """Somebody saw the last answer."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveActive:
+    """The session that one-shot commands of this client work on."""
+
+    client: str
+    session: str | None
+
+
+Change = (
+    InsertSession
+    | BumpEpoch
+    | InsertPrompt
+    | InsertReply
+    | SaveStarted
+    | SaveRoster
+    | SaveExit
+    | SaveName
+    | SaveClosed
+    | SaveFailed
+    | SaveSeen
+    | SaveActive
+)
+
+# ---- orders
+
+
+@dataclass(frozen=True, slots=True)
+class SendClient:
+    """A message to a client."""
+
+    peer: bytes
+    message: ToClient
+
+
+@dataclass(frozen=True, slots=True)
+class SendWorker:
+    """A message to a worker."""
+
+    peer: bytes
+    message: ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Put a change into the store; ``Committed`` or ``CommitFailed`` follows."""
+
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class SendHistory:
+    """Read a page of a conversation and send it to a client."""
+
+    peer: bytes
+    request: int
+    session: str
+    after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendHistoryBack:
+    """Read a page of a conversation, newest first, and send it to a worker."""
+
+    peer: bytes
+    session: str
+    before_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatus:
+    """Put the facts of the shell beside these counts and send them to a client."""
+
+    peer: bytes
+    request: int
+    sessions: SessionCounts
+
+
+@dataclass(frozen=True, slots=True)
+class SendEndpoint:
+    """Find where a model answers, start the embedded server if it is that one, and tell the worker."""
+
+    peer: bytes
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    """Start a worker process; ``WorkerSpawned`` or ``SpawnFailed`` follows."""
+
+    session: str
+    epoch: int
+    token: bytes = field(repr=False)
+    name: str
+    cwd: str
+    env: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EndWorker:
+    """Signal a worker; ``WorkerExited`` follows when it is dead."""
+
+    session: str
+    epoch: int
+    signal: Literal["SIGTERM", "SIGKILL"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """``TimerFired`` with this key after the delay."""
+
+    key: tuple[str, str, int]
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line of the log at INFO: constant message, facts as fields."""
+
+    message: str
+    facts: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLoop:
+    """Flush the store and end the process: every worker is gone, or, with an error, going on would promise too much."""
+
+    error: str | None = None
+
+
+Effect = (
+    SendClient
+    | SendWorker
+    | Commit
+    | SendHistory
+    | SendHistoryBack
+    | SendStatus
+    | SendEndpoint
+    | SpawnWorker
+    | EndWorker
+    | StartTimer
+    | Note
+    | LeaveLoop
+)

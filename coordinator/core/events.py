@@ -1,0 +1,207 @@
+"""What the core is told, in the past tense."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from coordinator.core.effects import Change
+from protocol.messages import ClientSays, WorkerSays
+from protocol.views import ExitCard, Memory
+
+# ---- told by the store
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrompt:
+    """A prompt that has no reply yet. ``turn_id`` names the turn that a worker had started for it."""
+
+    seq: int
+    text: str
+    turn_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """A session as the store knows it. ``pid`` and ``start_ticks`` are its roster entry, if it had a worker."""
+
+    id: str
+    name: str
+    number: int
+    type: str
+    model: str
+    system: str | None
+    cwd: str
+    env: dict[str, str]
+    epoch: int
+    token_sha256: bytes
+    closed: bool
+    failed: bool
+    unread: bool
+    messages: int
+    tokens: int
+    created_at: float
+    last_active_at: float
+    exit_card: ExitCard | None
+    unanswered: tuple[StoredPrompt, ...]
+    pid: int | None
+    start_ticks: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """The coordinator starts. ``alive`` names the sessions whose worker of the roster still runs."""
+
+    boot: int
+    node: str
+    wall_s: float
+    sessions: tuple[StoredSession, ...]
+    active: dict[str, str]
+    alive: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the store adds to a change at commit. ``conflict``: the key belongs to another text."""
+
+    seq: int = 0
+    is_new: bool = True
+    conflict: bool = False
+    answered_by: int | None = None
+    epoch: int = 0
+    token: bytes = field(default=b"", repr=False)
+    token_sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change is durable."""
+
+    change: Change
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """A change was not taken; nothing of it is in the store."""
+
+    change: Change
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEnded:
+    """The store's thread died of a fault of ours."""
+
+    reason: str
+
+
+# ---- told by sockets
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpoke:
+    """A client's message came in."""
+
+    peer: bytes
+    message: ClientSays
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpoke:
+    """A worker's message came in."""
+
+    peer: bytes
+    message: WorkerSays
+
+
+# ---- told by processes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpawned:
+    """A worker process exists. ``start_ticks`` guards against reused pids."""
+
+    session: str
+    epoch: int
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """No worker process came to be. ``fatal``: trying again would not help."""
+
+    session: str
+    epoch: int
+    reason: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """A worker process is dead. ``kind`` is unknown for a process that this coordinator did not start."""
+
+    session: str
+    epoch: int
+    kind: Literal["exited", "signaled", "unknown"]
+    signal: str | None
+    exit_code: int | None
+    stderr_tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySampled:
+    """A worker's memory was read."""
+
+    session: str
+    epoch: int
+    memory: Memory
+
+
+# ---- told by the clock and by the system
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer's delay is over."""
+
+    key: tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """About a second passed. ``wall_s`` is in seconds since 1970."""
+
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorsCounted:
+    """How many file descriptors this process has open, and how many it may have."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """SIGTERM or SIGINT came, or a client asked."""
+
+    now: bool
+
+
+Event = (
+    Booted
+    | Committed
+    | CommitFailed
+    | StoreEnded
+    | ClientSpoke
+    | WorkerSpoke
+    | WorkerSpawned
+    | SpawnFailed
+    | WorkerExited
+    | MemorySampled
+    | TimerFired
+    | Ticked
+    | DescriptorsCounted
+    | StopAsked
+)

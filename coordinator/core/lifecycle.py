@@ -1,0 +1,164 @@
+"""The life of a session as two tables: residency (is there a worker process?) and work (what does its turn do?).
+
+Only facts about processes and committed orders change residency; only the worker's messages and deliveries change
+work. What is ignored has its reason written down; every other pair raises.
+"""
+
+from enum import StrEnum
+
+from protocol.errors import IllegalTransition
+
+
+class Residency(StrEnum):
+    """Where a session is."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    LIVE = "live"
+    HIBERNATING = "hibernating"
+    HIBERNATED = "hibernated"
+    WAKING = "waking"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Work(StrEnum):
+    """What a session's current turn does."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+
+
+class Fact(StrEnum):
+    """What can happen to a session's residency. The words are the causes that listeners are told."""
+
+    WORKER_WANTED = "worker wanted"
+    NO_SLOT = "no slot"
+    SLOT_FREE = "slot free"
+    SAID_HELLO = "worker said hello"
+    LEAVE_ORDERED = "hibernation ordered"
+    CLOSE_ORDERED = "close ordered"
+    PROCESS_ENDED = "process ended"
+    DIED_IDLE = "worker died idle"
+    DIED_BUSY = "worker died"
+    DELAY_OVER = "restart delay over"
+    LIMIT_REACHED = "restart limit reached"
+
+
+class TurnFact(StrEnum):
+    """What can happen to a session's work."""
+
+    DELIVERED = "prompt delivered"
+    STARTED = "turn started"
+    ENDED = "turn ended"
+    LOST = "turn lost with its worker"
+
+
+R, F, W, T = Residency, Fact, Work, TurnFact
+
+RESIDENCY: dict[tuple[Residency, Fact], Residency] = {
+    # born and woken
+    (R.HIBERNATED, F.WORKER_WANTED): R.WAKING,
+    (R.FAILED, F.WORKER_WANTED): R.WAKING,
+    (R.HIBERNATED, F.NO_SLOT): R.QUEUED,
+    (R.FAILED, F.NO_SLOT): R.QUEUED,
+    (R.QUEUED, F.SLOT_FREE): R.STARTING,
+    (R.STARTING, F.SAID_HELLO): R.LIVE,
+    (R.WAKING, F.SAID_HELLO): R.LIVE,
+    # put to sleep
+    (R.LIVE, F.LEAVE_ORDERED): R.HIBERNATING,
+    (R.STARTING, F.LEAVE_ORDERED): R.HIBERNATING,
+    (R.WAKING, F.LEAVE_ORDERED): R.HIBERNATING,
+    (R.BACKOFF, F.LEAVE_ORDERED): R.HIBERNATED,
+    (R.QUEUED, F.LEAVE_ORDERED): R.HIBERNATED,
+    (R.HIBERNATING, F.PROCESS_ENDED): R.HIBERNATED,
+    # crashed
+    (R.LIVE, F.DIED_IDLE): R.HIBERNATED,
+    (R.LIVE, F.DIED_BUSY): R.BACKOFF,
+    (R.STARTING, F.DIED_BUSY): R.BACKOFF,
+    (R.WAKING, F.DIED_BUSY): R.BACKOFF,
+    (R.BACKOFF, F.DELAY_OVER): R.STARTING,
+    (R.BACKOFF, F.LIMIT_REACHED): R.FAILED,
+    # closed: a user's stop wins over every pending restart or wake
+    (R.LIVE, F.CLOSE_ORDERED): R.STOPPING,
+    (R.STARTING, F.CLOSE_ORDERED): R.STOPPING,
+    (R.WAKING, F.CLOSE_ORDERED): R.STOPPING,
+    (R.HIBERNATING, F.CLOSE_ORDERED): R.STOPPING,
+    (R.STOPPING, F.PROCESS_ENDED): R.STOPPED,
+    (R.QUEUED, F.CLOSE_ORDERED): R.STOPPED,
+    (R.BACKOFF, F.CLOSE_ORDERED): R.STOPPED,
+    (R.HIBERNATED, F.CLOSE_ORDERED): R.STOPPED,
+    (R.FAILED, F.CLOSE_ORDERED): R.STOPPED,
+}
+IGNORED: dict[tuple[Residency, Fact], str] = {
+    (R.STOPPED, F.CLOSE_ORDERED): "it is closed already",
+    (R.STOPPING, F.CLOSE_ORDERED): "it is being closed already",
+    (R.LIVE, F.SAID_HELLO): "the same worker says hello again after a reconnect",
+    (R.STOPPED, F.DELAY_OVER): "closed while it waited for its restart",
+    (R.HIBERNATED, F.DELAY_OVER): "put to sleep while it waited for its restart",
+}
+WORK: dict[tuple[Work, TurnFact], Work] = {
+    (W.IDLE, T.DELIVERED): W.RUNNING,
+    (W.RUNNING, T.STARTED): W.RUNNING,
+    (W.RUNNING, T.ENDED): W.IDLE,
+    (W.RUNNING, T.LOST): W.IDLE,
+}
+# A slot is held until the process is dead.
+HOLDS_SLOT = frozenset({R.STARTING, R.WAKING, R.LIVE, R.HIBERNATING, R.STOPPING, R.BACKOFF})
+
+
+def next_residency(residency: Residency, fact: Fact) -> Residency:
+    """Return where the session is after the fact.
+
+    Raises:
+        IllegalTransition: the fact cannot happen there.
+    """
+    if (residency, fact) in IGNORED:
+        return residency
+    try:
+        return RESIDENCY[residency, fact]
+    except KeyError:
+        raise IllegalTransition(f"A session that is {residency} cannot see '{fact}'.") from None
+
+
+def next_work(work: Work, fact: TurnFact) -> Work:
+    """Return what the turn does after the fact.
+
+    Raises:
+        IllegalTransition: the fact cannot happen then.
+    """
+    try:
+        return WORK[work, fact]
+    except KeyError:
+        raise IllegalTransition(f"A session whose work is {work} cannot see '{fact}'.") from None
+
+
+# The word that lists show, and the order in which they show it; what needs a person comes first.
+LIST_ORDER = (
+    "requires_action",
+    "failed",
+    "backoff",
+    "running",
+    "unread",
+    "idle",
+    "starting",
+    "waking",
+    "hibernating",
+    "hibernated",
+    "queued",
+    "stopping",
+    "stopped",
+)
+
+
+def display(residency: Residency, work: Work, *, is_unread: bool) -> str:
+    """Return the one word for a session: the first that applies."""
+    if residency in {R.FAILED, R.BACKOFF, R.STOPPING}:
+        return residency.value
+    if work is W.RUNNING:
+        return "running"
+    if is_unread:
+        return "unread"
+    return "idle" if residency is R.LIVE else residency.value

@@ -1,0 +1,310 @@
+"""Every decision of the coordinator: ``Machine.step(event, now_s) -> effects``. Pure; tested without a process.
+
+Handlers live by topic: ``requests`` (clients), ``turns`` (prompts and replies), ``workers`` (processes). Here is only
+who handles what, and what a refusal looks like.
+"""
+
+from collections.abc import Iterator
+
+from coordinator.core import requests, turns, workers
+from coordinator.core.effects import (
+    BumpEpoch,
+    Change,
+    Commit,
+    Effect,
+    InsertPrompt,
+    InsertReply,
+    InsertSession,
+    LeaveLoop,
+    SaveActive,
+    SaveName,
+    SendClient,
+    SendEndpoint,
+    SendHistoryBack,
+    SendWorker,
+    StartTimer,
+)
+from coordinator.core.events import (
+    Booted,
+    ClientSpoke,
+    CommitFailed,
+    Committed,
+    DescriptorsCounted,
+    Event,
+    MemorySampled,
+    SpawnFailed,
+    StopAsked,
+    StoredSession,
+    StoreEnded,
+    Ticked,
+    TimerFired,
+    WorkerExited,
+    WorkerSpawned,
+    WorkerSpoke,
+)
+from coordinator.core.lifecycle import Residency
+from coordinator.core.residency import end, tend, wake
+from coordinator.core.restarts import RestartBudget
+from coordinator.core.world import Prompt, Session, World
+from protocol import messages as m
+from protocol.errors import ChatCoordError, IllegalTransition, StoreFailed
+from protocol.settings import Settings
+
+
+class Machine:
+    """The coordinator's mind.
+
+    Args:
+        settings: what is configured.
+        pid: the coordinator's own, which clients are told.
+    """
+
+    def __init__(self, settings: Settings, pid: int = 0) -> None:
+        self.world = World(settings)
+        self._pid = pid
+
+    def step(self, event: Event, now_s: float) -> list[Effect]:
+        """Take in one fact and return the orders that follow from it, in the order in which they must be carried out.
+
+        Args:
+            event: what happened.
+            now_s: monotonic time in seconds.
+        """
+        effects = list(self._handle(event, now_s))
+        effects.extend(tend(self.world))
+        effects.extend(self._tell_listeners(now_s))
+        return effects
+
+    def _handle(self, event: Event, now_s: float) -> Iterator[Effect]:
+        match event:
+            case ClientSpoke():
+                yield from self._on_client(event, now_s)
+            case WorkerSpoke():
+                yield from self._on_worker(event, now_s)
+            case Committed():
+                yield from self._on_committed(event, now_s)
+            case CommitFailed():
+                yield from self._on_commit_failed(event, now_s)
+            case StoreEnded():
+                yield LeaveLoop(error=f"the store ended: {event.reason}")
+            case WorkerSpawned():
+                yield from workers.on_spawned(self.world, event, now_s)
+            case SpawnFailed():
+                yield from workers.on_spawn_failed(self.world, event, now_s)
+            case WorkerExited():
+                yield from workers.on_exit(self.world, event, now_s)
+            case MemorySampled():
+                session = self.world.sessions.get(event.session)
+                if session is not None and session.epoch == event.epoch and session.has_process:
+                    session.memory = event.memory
+            case TimerFired():
+                yield from self._on_timer(event, now_s)
+            case Ticked():
+                yield from self._on_tick(event, now_s)
+            case DescriptorsCounted():
+                self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
+            case StopAsked():
+                yield from workers.start_drain(self.world, is_urgent=event.now, now_s=now_s)
+            case Booted():
+                yield from self._on_boot(event, now_s)
+
+    # ---- sockets
+
+    def _on_client(self, event: ClientSpoke, now_s: float) -> Iterator[Effect]:
+        try:
+            yield from requests.on_client(self.world, event.peer, event.message, self._pid, now_s)
+        except ChatCoordError as error:
+            number = getattr(event.message, "request", None)
+            yield SendClient(event.peer, refusal(number, error))
+
+    def _on_worker(self, event: WorkerSpoke, now_s: float) -> Iterator[Effect]:
+        message = event.message
+        if isinstance(message, m.Hello):
+            yield from workers.on_hello(self.world, event, message, now_s)
+            return
+        session = self.world.sessions.get(message.session)
+        if session is None or session.epoch != message.epoch or session.peer != event.peer:
+            is_pinging_after_restart = isinstance(message, m.Ping) and session is not None and session.peer is None
+            if is_pinging_after_restart and session is not None and session.epoch == message.epoch:
+                yield SendWorker(event.peer, m.Pong(boot=self.world.boot))
+            elif session is None or session.epoch != message.epoch:
+                yield SendWorker(event.peer, m.Fenced(reason="There is a newer worker, or no such session."))
+            return
+        session.heard_s = now_s
+        try:
+            yield from self._on_report(session, event.peer, message, now_s)
+        except IllegalTransition as error:
+            yield SendWorker(event.peer, refusal(None, error))
+
+    def _on_report(self, session: Session, peer: bytes, message: m.WorkerSays, now_s: float) -> Iterator[Effect]:
+        match message:
+            case m.Ping():
+                yield SendWorker(peer, m.Pong(boot=self.world.boot))
+            case m.Started():
+                yield from turns.on_started(self.world, session, message, now_s)
+            case m.Delta():
+                yield from turns.on_delta(self.world, session, message, now_s)
+            case m.Reply():
+                yield from turns.on_reply(self.world, session, message, now_s)
+            case m.EndpointWanted():
+                yield SendEndpoint(peer, session.model)
+            case m.FetchBack():
+                yield SendHistoryBack(peer, session.id, message.before_seq)
+
+    # ---- the store
+
+    def _on_committed(self, event: Committed, now_s: float) -> Iterator[Effect]:
+        self.world.unsaved.pop(_subject(event.change), None)  # a newer value is durable
+        session = self.world.sessions.get(getattr(event.change, "session", None) or "")
+        if session is None:
+            return
+        match event.change:
+            case InsertSession():
+                yield from workers.on_epoch(self.world, session, event.outcome)
+                yield from requests.on_session_inserted(self.world, session, event.change)
+            case BumpEpoch():
+                yield from workers.on_epoch(self.world, session, event.outcome)
+            case InsertPrompt():
+                yield from turns.on_prompt_committed(self.world, session, event.change, event.outcome, now_s)
+            case InsertReply():
+                yield from turns.on_reply_committed(self.world, session, event.change, event.outcome, now_s)
+            case SaveName():
+                yield from requests.on_renamed(self.world, session, event.change)
+            case _:
+                pass  # nobody waits for it
+
+    def _on_commit_failed(self, event: CommitFailed, now_s: float) -> Iterator[Effect]:
+        change = event.change
+        error = StoreFailed(f"The database did not take the change: {event.reason}.")
+        match change:
+            case InsertSession():
+                self.world.sessions.pop(change.session, None)
+                self.world.moved.pop(change.session, None)
+                yield SendClient(change.peer, refusal(change.request, error))
+            case InsertPrompt():
+                yield SendClient(change.peer, refusal(change.request, error))
+            case SaveName():
+                self.world.session(change.session).renaming = None
+                yield SendClient(change.peer, refusal(change.request, error))
+            case BumpEpoch():
+                session = self.world.session(change.session)
+                yield from workers.no_process(self.world, session, error.message, now_s, is_fatal=False)
+            case _:
+                self.world.unsaved[_subject(change)] = change
+
+    # ---- the clock
+
+    def _on_timer(self, event: TimerFired, now_s: float) -> Iterator[Effect]:
+        kind, name, epoch = event.key
+        if kind == "drain":
+            yield from workers.on_drain_over(self.world, now_s)
+            return
+        session = self.world.sessions.get(name)
+        if session is None:
+            return
+        match kind:
+            case "start":
+                yield from workers.on_start_deadline(session, epoch)
+            case "kill":
+                yield from workers.on_grace_over(session, epoch)
+            case "backoff":
+                yield from workers.on_backoff_over(self.world, session, epoch)
+
+    def _on_tick(self, event: Ticked, now_s: float) -> Iterator[Effect]:
+        self.world.wall_offset_s = event.wall_s - now_s
+        yield from workers.check_heartbeats(self.world, now_s)
+        yield from turns.redeliver(self.world, now_s)
+        requests.forget_silent(self.world, now_s)
+        unsaved, self.world.unsaved = self.world.unsaved, {}
+        yield from (Commit(change) for change in unsaved.values())
+
+    # ---- birth
+
+    def _on_boot(self, event: Booted, now_s: float) -> Iterator[Effect]:
+        world = self.world
+        world.boot = event.boot
+        world.node = event.node
+        world.wall_offset_s = event.wall_s - now_s
+        world.active = dict(event.active)
+        for stored in event.sessions:
+            world.sessions[stored.id] = self._restored(stored, now_s, is_alive=stored.id in event.alive)
+        for session in list(world.sessions.values()):
+            if session.residency is Residency.STOPPING:  # closed, but its worker outlived the last coordinator
+                yield from turns.cancel_all(world, session, now_s)
+                yield from end(session)
+                continue
+            if session.has_process:
+                yield StartTimer(("start", session.id, session.epoch), world.settings.start_timeout_s)
+                continue
+            yield from turns.end_orphaned_turns(world, session, now_s)
+            if session.residency is Residency.STOPPED:
+                yield from turns.cancel_all(world, session, now_s)
+            elif session.residency is Residency.FAILED:
+                yield from turns.fail_all(world, session, now_s)
+            if session.waiting and session.residency is Residency.HIBERNATED:
+                yield from wake(world, session)
+
+    def _restored(self, stored: StoredSession, now_s: float, *, is_alive: bool) -> Session:
+        session = Session(
+            id=stored.id,
+            name=stored.name,
+            number=stored.number,
+            type=stored.type,
+            model=stored.model,
+            system=stored.system,
+            cwd=stored.cwd,
+            env=stored.env,
+            created_at=stored.created_at,
+            last_active_at=stored.last_active_at,
+            restarts=RestartBudget(self.world.settings.restart_limit, self.world.settings.restart_window_s),
+            epoch=stored.epoch,
+            token_sha256=stored.token_sha256,
+            unread=stored.unread,
+            waiting_since=stored.last_active_at if stored.unread else None,
+            messages=stored.messages,
+            tokens=stored.tokens,
+            exit_card=stored.exit_card,
+        )
+        session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id) for p in stored.unanswered)
+        if is_alive:
+            session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
+            session.has_process = True
+            session.pid = stored.pid
+            session.heard_s = now_s
+        elif stored.closed:
+            session.residency = Residency.STOPPED
+        elif stored.failed:
+            session.residency = Residency.FAILED
+        return session
+
+    # ---- listeners
+
+    def _tell_listeners(self, now_s: float) -> Iterator[Effect]:
+        world = self.world
+        moved, world.moved = world.moved, {}
+        for key, (before, cause) in moved.items():
+            session = world.sessions.get(key)
+            if session is None or session.display == before:
+                continue
+            world.changes += 1
+            change = m.Changed(
+                seq=world.changes,
+                at=world.wall_s(now_s),
+                session=session.id,
+                name=session.name,
+                before=before,
+                after=session.display,
+                cause=cause,
+            )
+            yield from (SendClient(peer, change) for peer, known in world.peers.items() if known.listens)
+
+
+def _subject(change: Change) -> tuple[object, ...]:
+    """Return what a change is about: of several about the same, only the last is worth committing again."""
+    about = change.client if isinstance(change, SaveActive) else change.session
+    return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)
+
+
+def refusal(request: int | None, error: ChatCoordError) -> m.Refused:
+    """Return the message that carries an error to a peer."""
+    return m.Refused(request=request, code=error.code, message=error.message, hint=error.hint)

@@ -1,0 +1,337 @@
+"""What clients ask for: sessions made, found, shown, switched, renamed and closed."""
+
+from collections.abc import Callable, Iterator
+
+from coordinator.core import turns, workers
+from coordinator.core.effects import (
+    Commit,
+    Effect,
+    InsertSession,
+    SaveActive,
+    SaveName,
+    SaveSeen,
+    SendClient,
+    SendHistory,
+    SendStatus,
+)
+from coordinator.core.lifecycle import Residency
+from coordinator.core.naming import normal_name, resolve
+from coordinator.core.restarts import RestartBudget
+from coordinator.core.showing import counts, in_list_order, session_view
+from coordinator.core.world import COMMAND_LINE, Peer, Session, World
+from protocol import messages as m
+from protocol.errors import (
+    ChatCoordError,
+    CoordinatorStopping,
+    DescriptorsShort,
+    IdTaken,
+    ModelUnknown,
+    NameTaken,
+    SessionClosed,
+    SessionLimit,
+    ValueIllegal,
+)
+from protocol.ids import is_id
+from protocol.limits import CWD_BYTES, ENV_BYTES, PAGE_BYTES, PAGE_SESSIONS, SYSTEM_BYTES
+from protocol.version import __version__
+from protocol.views import SESSION_TYPES
+
+# A client that has not been heard for this long is gone; it pings every 2 s.
+CLIENT_SILENCE_S = 10.0
+
+
+class HelloMissing(ChatCoordError):
+    """A request came from a peer that has not said hello to this coordinator."""
+
+    code = "protocol.hello_missing"
+    hint = "Say hello first; after a restart of the coordinator, again."
+
+
+def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s: float) -> Iterator[Effect]:
+    """Answer a client.
+
+    Raises:
+        ChatCoordError: the answer is no; nothing changed.
+    """
+    if isinstance(message, m.ClientHello):
+        known = world.peers.get(peer)
+        world.peers[peer] = known or Peer(message.client, now_s)
+        yield SendClient(peer, m.ClientWelcome(boot=world.boot, pid=pid, version=__version__))
+        return
+    if isinstance(message, m.ClientPing):
+        if peer in world.peers:
+            world.peers[peer].heard_s = now_s
+        yield SendClient(peer, m.ClientPong(boot=world.boot if peer in world.peers else 0))
+        return
+    if isinstance(message, m.ClientBye):
+        forget(world, peer)
+        return
+    if peer not in world.peers:
+        raise HelloMissing("This coordinator does not know that client yet.")
+    world.peers[peer].heard_s = now_s
+    yield from _HANDLERS[type(message)](world, peer, message, now_s)
+
+
+def forget(world: World, peer: bytes) -> None:
+    """A client is gone; what only it looked at is its own no more."""
+    gone = world.peers.pop(peer, None)
+    if (
+        gone is not None
+        and gone.client != COMMAND_LINE
+        and not any(p.client == gone.client for p in world.peers.values())
+    ):
+        world.active.pop(gone.client, None)
+
+
+def forget_silent(world: World, now_s: float) -> None:
+    """Forget the clients that ended without a word."""
+    for peer in [p for p, known in world.peers.items() if now_s - known.heard_s > CLIENT_SILENCE_S]:
+        forget(world, peer)
+
+
+# ---- create
+
+
+def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterator[Effect]:
+    if world.is_draining:
+        raise CoordinatorStopping("The coordinator is stopping and takes no new sessions.")
+    existing = world.sessions.get(order.id)
+    if existing is not None:
+        if existing.is_committed:
+            yield _answer(world, peer, order.request, existing)
+        return
+    session = _checked(world, order, now_s)
+    world.sessions[session.id] = session
+    world.moved[session.id] = (None, "created")
+    yield Commit(
+        InsertSession(
+            session=session.id,
+            name=session.name,
+            number=session.number,
+            type=session.type,
+            model=session.model,
+            system=session.system,
+            cwd=session.cwd,
+            env=session.env,
+            at=session.created_at,
+            peer=peer,
+            request=order.request,
+        )
+    )
+
+
+def _checked(world: World, order: m.Create, now_s: float) -> Session:
+    """Return the session that the order describes, with its slot and name reserved."""
+    if not is_id(order.id):
+        raise IdTaken("That is no identifier for a session.")
+    if order.type not in SESSION_TYPES:
+        raise ValueIllegal(f"There is no type {order.type[:32]!r}.", hint=f"Types are: {', '.join(SESSION_TYPES)}.")
+    model = order.model or world.settings.default_model
+    models = world.settings.all_models()
+    if model not in models:
+        raise ModelUnknown(f"There is no model {model[:64]!r}.", hint=f"Models are: {', '.join(sorted(models))}.")
+    sizes = (
+        ("system prompt", len((order.system or "").encode()), SYSTEM_BYTES),
+        ("working directory", len(order.cwd.encode()), CWD_BYTES),
+        ("environment", sum(len(k.encode()) + len(v.encode()) for k, v in order.env.items()), ENV_BYTES),
+    )
+    for what, size, limit in sizes:
+        if size > limit:
+            raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
+    numbers = {s.number for s in world.sessions.values() if not s.is_closed}
+    number = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
+    name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
+    if not world.has_descriptors:
+        used, most = world.descriptors_used, world.descriptors_limit or 0
+        text = f"The coordinator has {used} of its {most} file descriptors open, too many for one more session."
+        raise DescriptorsShort(text, used=used, limit=most)
+    holders = [s.name for s in sorted(world.sessions.values(), key=lambda s: s.number) if s.holds_slot]
+    if not world.has_free_slot:
+        limit = world.settings.max_active_sessions
+        raise SessionLimit(f"All {limit} slots are held, by: {', '.join(holders)}.", limit=limit, holders=holders)
+    return Session(
+        id=order.id,
+        name=name,
+        number=number,
+        type=order.type,
+        model=model,
+        system=order.system,
+        cwd=order.cwd,
+        env=order.env,
+        created_at=world.wall_s(now_s),
+        last_active_at=world.wall_s(now_s),
+        restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
+        residency=Residency.STARTING,
+        is_committed=False,
+    )
+
+
+def _free_name(world: World, number: int) -> str:
+    living = [s for s in world.sessions.values() if not s.is_closed]
+    taken = {s.name for s in living} | {s.renaming for s in living}
+    return next(n for n in (f"session-{i}" for i in range(number, number + len(taken) + 1)) if n not in taken)
+
+
+def _own_name(world: World, text: str, session: Session | None) -> str:
+    name = normal_name(text)
+    living = [s for s in world.sessions.values() if s is not session and not s.is_closed]
+    if any(name in {s.name, s.renaming} for s in living):
+        raise NameTaken(f"There is a session named {name!r} already.")
+    return name
+
+
+def on_session_inserted(world: World, session: Session, change: InsertSession) -> Iterator[Effect]:
+    """The new session is durable: answer, and make it the client's active one if it has none."""
+    session.is_committed = True
+    known = world.peers.get(change.peer)
+    client = known.client if known else COMMAND_LINE
+    if client not in world.active:
+        yield from _activate(world, client, session)
+    yield _answer(world, change.peer, change.request, session)
+
+
+# ---- find and show
+
+
+def _answer(world: World, peer: bytes, request: int, session: Session | None) -> SendClient:
+    known = world.peers.get(peer)
+    view = None if session is None else session_view(world, session, known.client if known else None)
+    return SendClient(peer, m.SessionAnswer(request=request, session=view))
+
+
+def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterator[Effect]:
+    del now_s
+    if order.session is not None:
+        yield _answer(world, peer, order.request, resolve(order.session, world.listed()))
+        return
+    active = world.active.get(world.peers[peer].client)
+    yield _answer(world, peer, order.request, world.sessions.get(active) if active else None)
+
+
+def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Iterator[Effect]:
+    del now_s
+    chosen = [s for s in world.listed() if order.everything or not s.is_closed]
+    if order.waiting:
+        chosen = [s for s in chosen if s.unread]
+    page = in_list_order(chosen)[order.offset :][: PAGE_SESSIONS + 1]
+    client = world.peers[peer].client
+    views = [session_view(world, s, client) for s in page[:PAGE_SESSIONS]]
+    yield SendClient(peer, m.SessionsAnswer(request=order.request, sessions=views, more=len(page) > PAGE_SESSIONS))
+
+
+def _fetch(world: World, peer: bytes, order: m.Fetch, now_s: float) -> Iterator[Effect]:
+    del now_s
+    session = resolve(order.session, world.listed())
+    if order.view:
+        yield from _seen(world, session)
+    yield SendHistory(peer, order.request, session.id, order.after_seq)
+
+
+def _seen(world: World, session: Session) -> Iterator[Effect]:
+    if session.unread:
+        world.touch(session, "seen")
+        session.unread = False
+        session.waiting_since = None
+        yield Commit(SaveSeen(session.id))
+
+
+def _status(world: World, peer: bytes, order: m.GetStatus, now_s: float) -> Iterator[Effect]:
+    del now_s
+    yield SendStatus(peer, order.request, counts(world))
+
+
+# ---- change
+
+
+def _activate(world: World, client: str, session: Session) -> Iterator[Effect]:
+    world.active[client] = session.id
+    if client == COMMAND_LINE:
+        yield Commit(SaveActive(client, session.id))
+
+
+def _switch(world: World, peer: bytes, order: m.Switch, now_s: float) -> Iterator[Effect]:
+    del now_s
+    session = resolve(order.session, world.listed())
+    if session.is_closed:
+        raise SessionClosed(f"The session {session.name!r} is closed.")
+    yield from _activate(world, world.peers[peer].client, session)
+    yield _answer(world, peer, order.request, session)
+
+
+def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterator[Effect]:
+    del now_s
+    known = world.peers[peer]
+    if order.session is None:
+        known.attached = None
+        yield SendClient(peer, m.Attached(request=order.request, session=None))
+        return
+    session = resolve(order.session, world.listed())
+    known.attached = session.id
+    yield from _seen(world, session)
+    turn = session.turn
+    said = "".join(turn.text) if turn else ""
+    yield SendClient(
+        peer,
+        m.Attached(
+            request=order.request,
+            session=session_view(world, session, known.client),
+            turn_id=turn.turn_id if turn else None,
+            pieces=turn.pieces if turn else 0,
+            text=said.encode()[-PAGE_BYTES:].decode(errors="ignore"),
+        ),
+    )
+
+
+def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterator[Effect]:
+    del now_s
+    session = resolve(order.session, world.listed())
+    name = _own_name(world, order.name, session)
+    if session.renaming not in {None, name}:
+        raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
+    session.renaming = name
+    yield Commit(SaveName(session.id, name, peer, order.request))
+
+
+def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Effect]:
+    """The name is durable: tell the worker, whose process is named after it, and the client."""
+    session.name = change.name
+    session.renaming = None
+    if session.peer is not None:
+        yield workers.tell_name(session.peer, session)
+    yield _answer(world, change.peer, change.request, session)
+
+
+def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[Effect]:
+    session = resolve(order.session, world.listed())
+    yield from workers.close(world, session, (peer, order.request), now_s)
+
+
+def _listen(world: World, peer: bytes, order: m.Listen, now_s: float) -> Iterator[Effect]:
+    del now_s
+    world.peers[peer].listens = True
+    yield SendClient(peer, m.Done(request=order.request))
+
+
+def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> Iterator[Effect]:
+    yield SendClient(peer, m.Done(request=order.request))
+    yield from workers.start_drain(world, is_urgent=order.now, now_s=now_s)
+
+
+def _submit(world: World, peer: bytes, order: m.Submit, now_s: float) -> Iterator[Effect]:
+    yield from turns.submit(world, peer, order, now_s)
+
+
+_HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
+    m.Create: _create,
+    m.Submit: _submit,
+    m.Fetch: _fetch,
+    m.ListSessions: _list,
+    m.GetSession: _get,
+    m.Switch: _switch,
+    m.Rename: _rename,
+    m.Close: _close,
+    m.Attach: _attach,
+    m.Listen: _listen,
+    m.GetStatus: _status,
+    m.ShutDown: _shut_down,
+}

@@ -1,0 +1,62 @@
+"""Sessions as clients see them."""
+
+from coordinator.core.lifecycle import LIST_ORDER, Residency
+from coordinator.core.world import Session, World
+from protocol.views import SessionCounts, SessionView
+
+
+def session_view(world: World, session: Session, client: str | None) -> SessionView:
+    """Return the session as the client sees it; whether it is active depends on who asks."""
+    return SessionView(
+        id=session.id,
+        name=session.name,
+        number=session.number,
+        active=client is not None and world.active.get(client) == session.id,
+        type=session.type,
+        model=session.model,
+        node=world.node if session.pid is not None else None,
+        cwd=session.cwd,
+        residency=session.residency.value,
+        work=session.work.value,
+        work_detail=_work_detail(world, session),
+        display=session.display,
+        unread=session.unread,
+        pinned=False,
+        attached=world.is_attached(session.id),
+        archived=False,
+        messages=session.messages,
+        tokens=session.tokens,
+        pid=session.pid,
+        epoch=session.epoch,
+        waiting_since=session.waiting_since,
+        ask=None,
+        exit_card=session.exit_card,
+        memory=session.memory,
+        created_at=session.created_at,
+        last_active_at=session.last_active_at,
+    )
+
+
+def _work_detail(world: World, session: Session) -> dict[str, str | int | float | None] | None:
+    if session.residency is Residency.QUEUED and session.id in world.line:
+        return {"position": world.line.index(session.id) + 1}
+    if session.turn is not None:
+        return {"seq": session.turn.seq, "turn_id": session.turn.turn_id, "prompts_waiting": len(session.waiting)}
+    return None
+
+
+def in_list_order(sessions: list[Session]) -> list[Session]:
+    """Return the sessions with those first that need a person; within a word by number."""
+    return sorted(sessions, key=lambda s: (LIST_ORDER.index(s.display), s.number, s.created_at))
+
+
+def counts(world: World) -> SessionCounts:
+    """Return how many sessions there are, by where they are; live counts those that hold a slot."""
+    residencies = [s.residency for s in world.listed()]
+    return SessionCounts(
+        live=world.slots_held,
+        queued=residencies.count(Residency.QUEUED),
+        hibernated=residencies.count(Residency.HIBERNATED),
+        total=len(residencies),
+        max_active=world.settings.max_active_sessions,
+    )

@@ -1,0 +1,293 @@
+"""Facts about worker processes: they say hello, end, crash, fall silent; sessions are closed and drained."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+
+from coordinator.core import turns
+from coordinator.core.effects import (
+    BumpEpoch,
+    Commit,
+    Effect,
+    EndWorker,
+    Note,
+    SaveActive,
+    SaveClosed,
+    SaveExit,
+    SaveFailed,
+    SaveRoster,
+    SendClient,
+    SendWorker,
+    SpawnWorker,
+    StartTimer,
+)
+from coordinator.core.events import Outcome, SpawnFailed, WorkerExited, WorkerSpawned, WorkerSpoke
+from coordinator.core.lifecycle import Fact, Residency
+from coordinator.core.residency import ask_to_leave, end, put_to_sleep, wake
+from coordinator.core.showing import session_view
+from coordinator.core.world import COMMAND_LINE, Session, World
+from protocol.messages import Fenced, Hello, Leave, Renamed, SessionAnswer, Welcome
+from protocol.views import ExitCard, Memory
+
+# Silence of a worker's main loop after which it is ended: ten missed heartbeats.
+SILENCE_S = 10.0
+# How long running turns may go on when the coordinator stops.
+DRAIN_S = 5.0
+# A SIGKILL that nobody here sent, to a process that was larger than this, may be the kernel's out-of-memory killer.
+OOM_SUSPECT_BYTES = 512 << 20
+# A tick that comes later than this means that the machine slept: deadlines move, nobody dies.
+STALL_S = 5.0
+
+
+# ---- born
+
+
+def on_epoch(world: World, session: Session, outcome: Outcome) -> Iterator[Effect]:
+    """The epoch is durable: start the worker, unless the session was closed or put to sleep meanwhile."""
+    session.epoch = outcome.epoch
+    session.token_sha256 = outcome.token_sha256
+    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+        yield from _gone(world, session)
+        return
+    session.has_process = True
+    session.is_ending = False
+    yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
+
+
+def on_spawned(world: World, event: WorkerSpawned, now_s: float) -> Iterator[Effect]:
+    """The process exists: remember it for the next coordinator, and give it until start_timeout_s to say hello."""
+    session = world.sessions.get(event.session)
+    if session is None or session.epoch != event.epoch:
+        yield EndWorker(event.session, event.epoch, "SIGKILL")
+        return
+    session.pid = event.pid
+    session.heard_s = now_s
+    yield Commit(SaveRoster(session.id, event.epoch, event.pid, event.start_ticks))
+    yield StartTimer(("start", session.id, event.epoch), world.settings.start_timeout_s)
+    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+        yield from end(session)
+
+
+def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> Iterator[Effect]:
+    """A worker says who it is; only the one of the current epoch with the right token is let in."""
+    session = world.sessions.get(hello.session)
+    if (
+        session is None
+        or hello.epoch != session.epoch
+        or not session.has_process
+        or session.pid not in {None, hello.pid}
+        or not hmac.compare_digest(hashlib.sha256(hello.token).digest(), session.token_sha256)
+    ):
+        yield SendWorker(event.peer, Fenced(reason="There is a newer worker, or no such session."))
+        return
+    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+        session.peer = event.peer
+        yield SendWorker(event.peer, Leave())
+        return
+    if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE}:
+        yield SendWorker(event.peer, Fenced(reason=f"The session is {session.residency}."))
+        return
+    is_back = session.residency is Residency.LIVE
+    world.move(session, Fact.SAID_HELLO)
+    session.peer = event.peer
+    session.pid = hello.pid
+    session.heard_s = now_s
+    yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=session.system))
+    if not is_back:
+        yield Commit(SaveFailed(session.id, failed=False))
+    yield from turns.take_over(world, session, hello, now_s)
+    yield from turns.deliver_next(world, session, now_s)
+
+
+def tell_name(peer: bytes, session: Session) -> SendWorker:
+    """Name the process after its session."""
+    return SendWorker(peer, Renamed(name=session.name))
+
+
+# ---- closed
+
+
+def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float) -> Iterator[Effect]:
+    """Close for good; the answer goes out when the process is dead, so that the slot is free by then."""
+    session.closers.append(asker)
+    was_closed = session.is_closed
+    world.move(session, Fact.CLOSE_ORDERED)
+    if not was_closed:
+        yield from turns.cancel_all(world, session, now_s)
+        yield Commit(SaveClosed(session.id))
+        if session.id in world.line:
+            world.line.remove(session.id)
+        yield from ask_to_leave(session)
+    if session.residency is Residency.STOPPED:
+        yield from _closed(world, session)
+
+
+def _closed(world: World, session: Session) -> Iterator[Effect]:
+    for client in [c for c, active in world.active.items() if active == session.id]:
+        others = [s for s in world.listed() if not s.is_closed]
+        latest = max(others, key=lambda s: s.last_active_at, default=None)
+        if latest is None:
+            world.active.pop(client)
+        else:
+            world.active[client] = latest.id
+        if client == COMMAND_LINE:
+            yield Commit(SaveActive(client, None if latest is None else latest.id))
+    for peer, request in session.closers:
+        known = world.peers.get(peer)
+        view = session_view(world, session, known.client if known else None)
+        yield SendClient(peer, SessionAnswer(request=request, session=view))
+    session.closers.clear()
+
+
+def _gone(world: World, session: Session) -> Iterator[Effect]:
+    """Nothing runs for the session any more, as was ordered."""
+    world.move(session, Fact.PROCESS_ENDED)
+    if session.residency is Residency.STOPPED:
+        yield from _closed(world, session)
+    elif session.waiting:
+        yield from wake(world, session)
+
+
+# ---- crashed
+
+
+def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]:
+    """A worker is dead. An idle session sleeps; one with work gets a new worker."""
+    session = world.sessions.get(event.session)
+    if session is None or session.epoch != event.epoch or not session.has_process:
+        return
+    was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
+    was_large = (session.memory.rss_bytes or 0) > OOM_SUSPECT_BYTES
+    session.pid = None
+    session.peer = None
+    session.has_process = False
+    session.memory = Memory()
+    yield Note(
+        "worker ended",
+        {"session": session.id, "epoch": event.epoch, "exit": event.kind, "signal": event.signal}
+        | {"exit_code": event.exit_code, "expected": was_expected},
+    )
+    if was_expected:
+        yield from _gone(world, session)
+        return
+    card = ExitCard(
+        reason=_reason(event, session),
+        signal=event.signal,
+        exit_code=event.exit_code,
+        oom_suspected=event.signal == "SIGKILL" and not session.is_ending and was_large,
+        at=world.wall_s(now_s),
+        seq_in_flight=session.turn.seq if session.turn else None,
+        stderr_tail=event.stderr_tail,
+        restarts=session.restarts.count(now_s),
+    )
+    yield from _crashed(world, session, card, now_s)
+
+
+def on_spawn_failed(world: World, event: SpawnFailed, now_s: float) -> Iterator[Effect]:
+    """The launcher could not start the process."""
+    session = world.sessions.get(event.session)
+    if session is not None and session.epoch == event.epoch and session.has_process:
+        session.has_process = False
+        yield from no_process(world, session, event.reason, now_s, is_fatal=event.fatal)
+
+
+def no_process(world: World, session: Session, reason: str, now_s: float, *, is_fatal: bool) -> Iterator[Effect]:
+    """No process came to be: the same as a crash at birth, unless trying again cannot help."""
+    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+        yield from _gone(world, session)
+        return
+    card = ExitCard(reason=reason, at=world.wall_s(now_s), restarts=session.restarts.count(now_s))
+    yield from _crashed(world, session, card, now_s, is_fatal=is_fatal)
+
+
+def _crashed(
+    world: World, session: Session, card: ExitCard, now_s: float, *, is_fatal: bool = False
+) -> Iterator[Effect]:
+    session.exit_card = card
+    yield Commit(SaveExit(session.id, session.epoch, card))
+    is_idle = session.residency is Residency.LIVE and session.turn is None and not session.waiting
+    if is_idle:
+        world.move(session, Fact.DIED_IDLE)
+        return
+    world.move(session, Fact.DIED_BUSY)
+    yield from turns.lose(world, session, now_s)
+    if world.is_draining:
+        world.move(session, Fact.LEAVE_ORDERED)
+        return
+    delay_s = None if is_fatal else session.restarts.spend(now_s)
+    if delay_s is None:
+        world.move(session, Fact.LIMIT_REACHED)
+        yield Commit(SaveFailed(session.id, failed=True))
+        yield from turns.fail_all(world, session, now_s)
+    else:
+        yield StartTimer(("backoff", session.id, session.epoch), delay_s)
+
+
+def _reason(event: WorkerExited, session: Session) -> str:
+    if session.is_ending:
+        return "its main loop stopped answering"
+    if event.signal:
+        return f"killed by {event.signal}"
+    if event.exit_code is not None:
+        return f"left with exit code {event.exit_code}"
+    return "ended while no coordinator watched"
+
+
+def on_backoff_over(world: World, session: Session, epoch: int) -> Iterator[Effect]:
+    """Restart, unless something else happened to the session since."""
+    if session.residency is Residency.BACKOFF and session.epoch == epoch:
+        world.move(session, Fact.DELAY_OVER)
+        yield Commit(BumpEpoch(session.id))
+
+
+def on_start_deadline(session: Session, epoch: int) -> Iterator[Effect]:
+    """A worker that never said hello is ended; its exit is the crash."""
+    if session.epoch == epoch and session.residency in {Residency.STARTING, Residency.WAKING} and session.has_process:
+        yield from end(session)
+
+
+def on_grace_over(session: Session, epoch: int) -> Iterator[Effect]:
+    """Still there after being asked: kill it."""
+    if session.epoch == epoch and session.has_process:
+        yield EndWorker(session.id, epoch, "SIGKILL")
+
+
+def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
+    """End workers whose main loop fell silent. After a stall of our own, everybody gets that time back."""
+    gap_s = 0.0 if world.ticked_s is None else now_s - world.ticked_s
+    world.ticked_s = now_s
+    if gap_s > STALL_S:
+        for session in world.sessions.values():
+            session.heard_s = min(now_s, session.heard_s + gap_s)
+        for peer in world.peers.values():
+            peer.heard_s = min(now_s, peer.heard_s + gap_s)
+    for session in world.sessions.values():
+        is_silent = session.residency is Residency.LIVE and now_s - session.heard_s > SILENCE_S
+        if is_silent and session.has_process and not session.is_ending:
+            yield from end(session)
+
+
+# ---- the end of the coordinator
+
+
+def start_drain(world: World, *, is_urgent: bool, now_s: float) -> Iterator[Effect]:
+    """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they end ``interrupted``."""
+    world.is_draining = True
+    for session in list(world.sessions.values()):
+        if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
+            world.move(session, Fact.LEAVE_ORDERED)
+        elif session.residency in {Residency.STARTING, Residency.WAKING}:
+            yield from put_to_sleep(world, session)
+        elif session.residency is Residency.LIVE and (session.turn is None or is_urgent):
+            yield from turns.lose(world, session, now_s)
+            yield from put_to_sleep(world, session)
+    world.line.clear()
+    yield StartTimer(("drain", "", 0), DRAIN_S)
+
+
+def on_drain_over(world: World, now_s: float) -> Iterator[Effect]:
+    """Time is up for running turns."""
+    for session in list(world.sessions.values()):
+        if session.residency is Residency.LIVE:
+            yield from turns.lose(world, session, now_s)
+            yield from put_to_sleep(world, session)

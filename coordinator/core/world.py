@@ -1,0 +1,209 @@
+"""What the core knows: sessions, connected clients, and the numbers that they share."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from coordinator.core.effects import Change
+from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
+from coordinator.core.restarts import RestartBudget
+from protocol.errors import SessionUnknown
+from protocol.settings import Settings
+from protocol.views import ExitCard, Memory
+
+# The client whose active session is kept in the store: one-shot commands share it.
+COMMAND_LINE = "cli"
+# Of the descriptors that are allowed, this part may be used before another worker starts; the rest is for clients and
+# files, because libzmq aborts the whole process when there is none left.
+DESCRIPTORS_SHARE = 0.8
+# What a worker costs until it has said hello: its pidfd, its connection, and the socket that its order goes through.
+DESCRIPTORS_A_START = 3
+
+
+@dataclass(slots=True)
+class Prompt:
+    """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it."""
+
+    seq: int
+    text: str
+    committed_s: float
+    turn_id: str | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """A prompt that was delivered, until its end is committed.
+
+    ``text`` gathers what was streamed, for clients that come later and for the mark of an interrupted turn.
+    """
+
+    seq: int
+    prompt: Prompt | None
+    delivered_s: float
+    turn_id: str | None = None
+    started_s: float | None = None
+    first_piece_s: float | None = None
+    pieces: int = 0
+    text: list[str] = field(default_factory=list)
+    text_bytes: int = 0
+    is_ending: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A conversation and where it is. It outlives every process."""
+
+    id: str
+    name: str
+    number: int
+    type: str
+    model: str
+    system: str | None
+    cwd: str
+    env: dict[str, str]
+    created_at: float
+    last_active_at: float
+    restarts: RestartBudget
+    residency: Residency = Residency.HIBERNATED
+    work: Work = Work.IDLE
+    epoch: int = 0
+    token_sha256: bytes = b""
+    renaming: str | None = None
+    is_committed: bool = True
+    has_process: bool = False
+    peer: bytes | None = None
+    pid: int | None = None
+    heard_s: float = 0.0
+    is_ending: bool = False
+    unread: bool = False
+    waiting_since: float | None = None
+    messages: int = 0
+    tokens: int = 0
+    exit_card: ExitCard | None = None
+    memory: Memory = field(default_factory=Memory)
+    waiting: deque[Prompt] = field(default_factory=deque)
+    turn: Turn | None = None
+    closers: list[tuple[bytes, int]] = field(default_factory=list)
+
+    @property
+    def is_closed(self) -> bool:
+        """Say whether it is closed, or will be when its process has ended."""
+        return self.residency in {Residency.STOPPING, Residency.STOPPED}
+
+    @property
+    def holds_slot(self) -> bool:
+        """Say whether it counts against max_active_sessions."""
+        return self.residency in HOLDS_SLOT
+
+    @property
+    def display(self) -> str:
+        """The word that lists show."""
+        return display(self.residency, self.work, is_unread=self.unread)
+
+
+@dataclass(slots=True)
+class Peer:
+    """A connected client. ``client`` is whose active session it shares."""
+
+    client: str
+    heard_s: float
+    listens: bool = False
+    attached: str | None = None
+    follows: set[tuple[str, int]] = field(default_factory=set)
+
+    def sees(self, session: str, seq: int) -> bool:
+        """Say whether the reply to this prompt goes to this client: it looks at the session, or waits for the reply."""
+        return self.attached == session or (session, seq) in self.follows
+
+
+@dataclass(slots=True)
+class World:
+    """Everything. Handlers change it; ``machine.step`` is the only caller of handlers."""
+
+    settings: Settings
+    boot: int = 0
+    node: str = ""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    peers: dict[bytes, Peer] = field(default_factory=dict)
+    active: dict[str, str] = field(default_factory=dict)
+    line: deque[str] = field(default_factory=deque)
+    changes: int = 0
+    unsaved: dict[tuple[object, ...], Change] = field(default_factory=dict)
+    moved: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    is_draining: bool = False
+    has_left: bool = False
+    wall_offset_s: float = 0.0
+    ticked_s: float | None = None
+    descriptors_used: int = 0
+    descriptors_limit: int | None = None
+
+    def wall_s(self, now_s: float) -> float:
+        """Return seconds since 1970 for a monotonic time."""
+        return round(now_s + self.wall_offset_s, 3)
+
+    def session(self, session: str) -> Session:
+        """Return a session by id.
+
+        Raises:
+            SessionUnknown: there is none.
+        """
+        try:
+            return self.sessions[session]
+        except KeyError:
+            raise SessionUnknown(f"There is no session with the id {session[:32]!r}.") from None
+
+    def listed(self) -> Iterable[Session]:
+        """Yield the sessions that are in the store."""
+        return (s for s in self.sessions.values() if s.is_committed)
+
+    @property
+    def slots_held(self) -> int:
+        """How many sessions hold a slot."""
+        return sum(s.holds_slot for s in self.sessions.values())
+
+    @property
+    def has_free_slot(self) -> bool:
+        """Say whether one more worker may start."""
+        return self.slots_held < self.settings.max_active_sessions and self.has_descriptors
+
+    @property
+    def has_descriptors(self) -> bool:
+        """Say whether there are file descriptors for one more worker beside those that are on their way."""
+        if self.descriptors_limit is None:
+            return True
+        starting = sum(s.residency in {Residency.STARTING, Residency.WAKING} for s in self.sessions.values())
+        wanted = self.descriptors_used + DESCRIPTORS_A_START * (starting + 1)
+        return wanted <= DESCRIPTORS_SHARE * self.descriptors_limit
+
+    def is_attached(self, session: str) -> bool:
+        """Say whether a person looks at the session."""
+        return any(p.attached == session for p in self.peers.values())
+
+    def is_watched(self, session: str, seq: int) -> bool:
+        """Say whether somebody looks at the session or waits for this reply, so that it is seen as it comes."""
+        return any(p.sees(session, seq) for p in self.peers.values())
+
+    def touch(self, session: Session, cause: str) -> None:
+        """Remember what a session showed before this step, so that listeners hear of a change once."""
+        if session.id not in self.moved:
+            self.moved[session.id] = (session.display, cause)
+
+    def move(self, session: Session, fact: Fact) -> None:
+        """Change residency.
+
+        Raises:
+            IllegalTransition: the fact cannot happen there; nothing changed.
+        """
+        after = next_residency(session.residency, fact)
+        self.touch(session, fact.value)
+        session.residency = after
+
+    def turn_fact(self, session: Session, fact: TurnFact) -> None:
+        """Change work.
+
+        Raises:
+            IllegalTransition: the fact cannot happen then; nothing changed.
+        """
+        after = next_work(session.work, fact)
+        self.touch(session, fact.value)
+        session.work = after

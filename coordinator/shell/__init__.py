@@ -1,0 +1,1 @@
+"""Hands and senses of the coordinator: sockets, processes, timers, the store. It decides nothing."""

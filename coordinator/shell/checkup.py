@@ -1,0 +1,243 @@
+"""Is this installation well? Each check looks at one thing, changes nothing, and knows what to do about its finding.
+
+``chat-coord doctor`` runs it as ``python -m coordinator doctor --home FOLDER`` and shows what it prints.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import resource
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from coordinator.shell import store_check
+from protocol import messages as m
+from protocol.codec import encode
+from protocol.embedded import ENGINE, GGUF_BYTES, has_engine, is_pulled, model_path
+from protocol.errors import ChatCoordError
+from protocol.mailbox import Mailbox
+from protocol.paths import Home, check_private, find_running, runtime_candidates
+from protocol.processes import is_running, start_ticks
+from protocol.settings import Settings, load_settings
+
+OLDEST_PYTHON = (3, 11)
+FREE_BYTES = 256 << 20
+# Measured: 29 descriptors without a session and 2 for each worker; clients come on top.
+DESCRIPTORS = 64
+DESCRIPTORS_PER_SESSION = 3
+ANSWER_S = 2.0
+# A download takes 900 s at most; what is older belongs to none.
+PULL_S = 1_800.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at. ``fix`` is None when there is nothing to mend."""
+
+    name: str
+    ok: bool
+    finding: str
+    fix: str | None = None
+
+
+def check_all(home: Home) -> list[Check]:
+    """Return every check in the order in which a person would go about it."""
+    settings: Settings | None = None
+    try:
+        settings = load_settings(home.config)
+        config = Check("configuration", True, _config_words(home))
+    except ChatCoordError as error:
+        config = Check("configuration", False, error.message, error.hint)
+    is_up = find_running(home) is not None
+    default = None if settings is None else settings.all_models()[settings.default_model]
+    needs_engine = default is None or default.provider == "local"
+    needs_embedded = default is None or (needs_engine and not default.model)
+    checks: list[tuple[str, Callable[[], Check]]] = [
+        ("python", _python),
+        ("platform", _platform),
+        ("home", lambda: _home(home)),
+        ("runtime folder", lambda: _runtime(home)),
+        ("configuration", lambda: config),
+        ("descriptors", lambda: _descriptors(settings or Settings())),
+        ("sqlite", _sqlite),
+        ("database", lambda: _database(home, is_up=is_up)),
+        ("coordinator", lambda: _coordinator(home)),
+        ("engine", lambda: _engine(is_needed=needs_engine)),
+        ("embedded model", lambda: _model(home, is_needed=needs_embedded)),
+        ("leftovers", lambda: _leftovers(home, is_up=is_up)),
+    ]
+    return [_guarded(name, check) for name, check in checks]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except OSError as error:
+        return Check(name, False, f"This could not be looked at: {error}.", "Check owner and mode of what is named.")
+
+
+def _python() -> Check:
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    is_ok = sys.version_info[:2] >= OLDEST_PYTHON
+    return Check("python", is_ok, platform.python_version(), None if is_ok else f"Install Python {wanted} or newer.")
+
+
+def _platform() -> Check:
+    is_ok = sys.platform == "linux"
+    fix = None if is_ok else "Use Linux; on Windows, WSL 2."
+    return Check("platform", is_ok, f"{platform.system()} {platform.release()} {platform.machine()}", fix)
+
+
+def _home(home: Home) -> Check:
+    root = home.root
+    if not os.path.lexists(root):
+        parent = next(folder for folder in root.parents if folder.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Check("home", True, f"{root} is not there yet; the first start makes it.")
+        fix = "Choose another place with --home or CHAT_COORD_HOME."
+        return Check("home", False, f"{root} cannot be made: {parent} is not writable.", fix)
+    try:
+        for folder in (root, home.logs, home.models):
+            if os.path.lexists(folder):
+                check_private(folder)
+    except ChatCoordError as error:
+        return Check("home", False, error.message, error.hint)
+    if not os.access(root, os.W_OK | os.X_OK):
+        return Check("home", False, f"{root} cannot be written.", "Check its owner, its mode and its file system.")
+    free = shutil.disk_usage(root).free
+    if free < FREE_BYTES:
+        return Check("home", False, f"{root}: only {free >> 20} MiB are free.", "Make room on that disk.")
+    return Check("home", True, f"{root}, private, {free >> 30} GiB free")
+
+
+def _runtime(home: Home) -> Check:
+    for folder in runtime_candidates(home):
+        try:
+            for part in (folder.parent, folder):
+                if os.path.lexists(part):
+                    check_private(part)
+        except ChatCoordError as error:
+            return Check("runtime folder", False, error.message, error.hint)
+        base = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if os.access(base, os.W_OK | os.X_OK):
+            return Check("runtime folder", True, str(folder))
+    fix = "Set XDG_RUNTIME_DIR to a short path of your own."
+    return Check("runtime folder", False, "No safe folder for the sockets has a short enough path.", fix)
+
+
+def _config_words(home: Home) -> str:
+    return f"{home.config} is valid" if home.config.exists() else f"{home.config} is not there; defaults are in force"
+
+
+def _descriptors(settings: Settings) -> Check:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = DESCRIPTORS + DESCRIPTORS_PER_SESSION * settings.max_active_sessions
+    words = f"up to {hard} open files; {settings.max_active_sessions} sessions need about {need}"
+    is_ok = hard == resource.RLIM_INFINITY or hard >= need
+    fix = "Raise the hard limit (`ulimit -Hn`, limits.conf), or lower max_active_sessions."
+    return Check("descriptors", is_ok, words, None if is_ok else fix)
+
+
+def _sqlite() -> Check:
+    is_ok = store_check.can_serve()
+    fix = "Use a Python that was built with SQLite 3.35 or newer."
+    return Check("sqlite", is_ok, store_check.version(), None if is_ok else fix)
+
+
+def _database(home: Home, *, is_up: bool) -> Check:
+    if is_up:
+        return Check("database", True, "skipped: the coordinator has it open")
+    if not os.path.lexists(home.database):
+        return Check("database", True, "there is none yet")
+    is_ok, finding = store_check.look(home.database)
+    if find_running(home) is not None:  # it was started meanwhile, and wrote under our eyes
+        return Check("database", True, "skipped: the coordinator has it open")
+    fix = f"Keep a copy of {home.database.name}*, then move it away; the next start makes a new, empty one."
+    return Check("database", is_ok, finding, None if is_ok else fix)
+
+
+def _coordinator(home: Home) -> Check:
+    found = find_running(home)
+    if found is None:
+        if home.discovery.exists():
+            words = "none runs; the last one ended without a goodbye and left coordinator.json"
+            return Check("coordinator", False, words, "Run `chat-coord start`, which replaces it.")
+        return Check("coordinator", True, "none runs; the next chat starts one")
+    if asyncio.run(_answers(found.clients)):
+        return Check("coordinator", True, f"runs and answers, pid {found.pid}")
+    words = f"pid {found.pid} did not answer within {ANSWER_S:.0f} s"
+    return Check("coordinator", False, words, f"See coordinator.log; end it with `kill {found.pid}` and start again.")
+
+
+async def _answers(endpoint: str) -> bool:
+    heard = asyncio.Event()
+    mailbox = Mailbox(endpoint, lambda _: heard.set())
+    try:
+        mailbox.send(encode(m.ClientPing()))
+        await asyncio.wait_for(heard.wait(), ANSWER_S)
+    except TimeoutError:
+        return False
+    finally:
+        mailbox.close(linger_ms=0)
+    return True
+
+
+def _engine(*, is_needed: bool) -> Check:
+    if has_engine():
+        return Check("engine", True, f"{ENGINE} is installed")
+    if not is_needed:
+        return Check("engine", True, f"{ENGINE} is not installed, and the default model does not need it")
+    fix = f"Run `{sys.executable} -m pip install {ENGINE}`, or configure a model in config.toml."
+    return Check("engine", False, f"{ENGINE} is not installed, and the default model needs it.", fix)
+
+
+def _model(home: Home, *, is_needed: bool) -> Check:
+    path = model_path(home)
+    if is_pulled(home):
+        return Check("embedded model", True, f"{path}, {GGUF_BYTES / 1e6:.0f} MB")
+    if path.exists():
+        words = f"{path} has {path.stat().st_size} bytes instead of {GGUF_BYTES}."
+        return Check("embedded model", False, words, "Run `chat-coord model pull`.")
+    if not is_needed:
+        return Check("embedded model", True, "not downloaded, and the default model does not need it")
+    return Check("embedded model", False, "It has not been downloaded.", "Run `chat-coord model pull`, or just chat.")
+
+
+def _leftovers(home: Home, *, is_up: bool) -> Check:
+    found = [*_dead_server(home), *_dead_scratch(home)]
+    if not is_up:
+        found += [path for folder in runtime_candidates(home) for path in sorted(folder.glob("*.sock"))]
+    if not found:
+        return Check("leftovers", True, "no files of dead processes")
+    words = f"Files of dead processes: {', '.join(map(str, found))}."
+    return Check("leftovers", False, words, f"Run `{shlex.join(['rm', '-r', *map(str, found)])}`.")
+
+
+def _dead_server(home: Home) -> Iterator[Path]:
+    for path in home.model_servers():
+        try:
+            facts = json.loads(path.read_bytes())
+            is_dead = not is_running(int(facts["pid"]), int(facts["start_ticks"]))
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError):
+            is_dead = True
+        if is_dead:
+            yield path
+
+
+def _dead_scratch(home: Home) -> Iterator[Path]:
+    """Yield half-written files of processes that are gone, and folders of downloads that were killed."""
+    for path in sorted(home.root.glob(".*.[0-9]*")):
+        pid = path.name.rpartition(".")[2]
+        if pid.isdecimal() and start_ticks(int(pid)) is None:
+            yield path
+    for path in sorted(home.models.glob(".pull-*")):
+        if path.stat().st_mtime < time.time() - PULL_S:
+            yield path

@@ -1,0 +1,87 @@
+"""Where models answer, and with which key. Keys are read here, at each turn, and travel on the socket alone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from coordinator.shell.local_models import LocalModels
+from protocol.embedded import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
+from protocol.errors import ChatCoordError, KeyMissing, ModelUnknown
+from protocol.messages import Endpoint, EndpointRefused
+from protocol.settings import ModelSettings, Settings
+from protocol.views import ErrorView
+
+KEY_BYTES = 16 << 10
+
+
+class Endpoints:
+    """Answers workers that ask for their model.
+
+    Args:
+        settings: the models.
+        local: the servers of local ones.
+        private: the part of the environment that only the coordinator sees; keys are looked up there.
+    """
+
+    def __init__(self, settings: Settings, local: LocalModels, private: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._local = local
+        self._private = private
+
+    def find(self, name: str, answer: Callable[[Endpoint | EndpointRefused], None]) -> None:
+        """Call back with the model's endpoint, or with why there is none."""
+        model = self._settings.all_models().get(name)
+        try:
+            if model is None:
+                hint = "Put it back into config.toml, or use another session."
+                raise ModelUnknown(f"The model {name!r} of this session is not configured any more.", hint=hint)
+            if model.provider == "local":
+                self._local.find(model, lambda result: answer(_local(model, result)))
+            else:
+                answer(self._remote(name, model))
+        except ChatCoordError as error:
+            answer(_refused(error))
+
+    def _remote(self, name: str, model: ModelSettings) -> Endpoint:
+        return Endpoint(
+            provider=model.provider,
+            base_url=model.base_url,
+            model=model.model,
+            api_key=self._key(name, model),
+            context_tokens=model.context_tokens,
+            max_output_tokens=None,
+        )
+
+    def _key(self, name: str, model: ModelSettings) -> str | None:
+        if model.api_key_env:
+            if model.api_key_env not in self._private:
+                hint = f"Set {model.api_key_env}, then `chat-coord stop` and `chat-coord start`, and send again."
+                raise KeyMissing(f"The key of model {name!r} is not in the coordinator's environment.", hint=hint)
+            return self._private[model.api_key_env]
+        if model.api_key_file:
+            path = Path(model.api_key_file).expanduser()
+            try:
+                return path.read_bytes()[:KEY_BYTES].decode().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                text = f"The key file {path} of model {name!r} cannot be read: {error}."
+                raise KeyMissing(text, hint="Check api_key_file and send again.") from error
+        return None
+
+
+def _local(model: ModelSettings, result: tuple[str, str] | ChatCoordError) -> Endpoint | EndpointRefused:
+    if isinstance(result, ChatCoordError):
+        return _refused(result)
+    url, key = result
+    is_embedded = not model.model
+    return Endpoint(
+        provider="local",
+        base_url=f"{url}/v1",
+        model="local",
+        api_key=key,
+        context_tokens=model.context_tokens or CONTEXT_TOKENS,
+        max_output_tokens=MAX_OUTPUT_TOKENS if is_embedded else None,
+        is_small=is_embedded,
+    )
+
+
+def _refused(error: ChatCoordError) -> EndpointRefused:
+    return EndpointRefused(error=ErrorView(code=error.code, message=error.message, hint=error.hint))

@@ -1,0 +1,1 @@
+"""Where workers run: one port, one adapter for each way."""

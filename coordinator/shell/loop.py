@@ -1,0 +1,229 @@
+"""The main loop. Start reading here.
+
+Sockets, processes, timers and the store all put events into one inbox, and this loop is the only reader.
+Decisions are made in ``coordinator.core.machine``; deeds are done in ``coordinator.shell.perform``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+from coordinator.core.events import (
+    Booted,
+    ClientSpoke,
+    Event,
+    MemorySampled,
+    StopAsked,
+    StoredSession,
+    Ticked,
+    WorkerSpoke,
+)
+from coordinator.core.machine import Machine, refusal
+from coordinator.shell import monitor
+from coordinator.shell.endpoints import Endpoints
+from coordinator.shell.launchers.local import LocalLauncher
+from coordinator.shell.launchers.port import Launcher
+from coordinator.shell.launchers.spawn import SpawnLauncher
+from coordinator.shell.local_models import LocalModels
+from coordinator.shell.perform import Hands
+from coordinator.shell.router import Router
+from coordinator.shell.store import Contents, Store
+from coordinator.shell.supervisor import Supervisor
+from protocol.codec import Decoder, encode, request_of
+from protocol.errors import BadMessage, ChatCoordError
+from protocol.messages import ClientSays, Create, Hello, WorkerSays
+from protocol.paths import Discovery, Home, runtime_folder, write_discovery
+from protocol.processes import start_ticks
+from protocol.settings import Settings
+
+TICK_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Coordinator:
+    """One coordinator, from its start to its end.
+
+    Args:
+        home: owned already.
+        settings: checked already.
+        private: the environment that children do not get.
+    """
+
+    def __init__(self, home: Home, settings: Settings, private: Mapping[str, str]) -> None:
+        self._home = home
+        self._settings = settings
+        self._private = private
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._is_leaving = False
+        self._error: str | None = None
+        self._uss: dict[str, int] = {}
+        self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
+        self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
+
+    async def run(self) -> None:
+        """Serve until asked to stop and every worker has left.
+
+        Raises:
+            ChatCoordError: it could not begin; nothing was changed.
+        """
+        self._loop = asyncio.get_running_loop()
+        folder = runtime_folder(self._home)
+        self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
+        contents = self._store.open()
+        self._local_models = LocalModels(self._home)
+        endpoints = Endpoints(self._settings, self._local_models, self._private)
+        self._clients = Router(folder / "clients.sock", self._on_client_frame)
+        self._workers = Router(folder / "workers.sock", self._on_worker_frame)
+        self._supervisor = Supervisor(self._post, lambda session: self._home.logs / f"{session}.stderr")
+        self._launcher = self._choose_launcher()
+        self._machine = Machine(self._settings, os.getpid())
+        self._hands = Hands(
+            home=self._home,
+            settings=self._settings,
+            boot=contents.boot,
+            pid=os.getpid(),
+            clients=self._clients,
+            workers=self._workers,
+            store=self._store,
+            launcher=self._launcher,
+            supervisor=self._supervisor,
+            endpoints=endpoints,
+            local_models=self._local_models,
+            post=self._post,
+            leave=self._leave,
+            rejected=lambda: self._clients.rejected + self._workers.rejected,
+            workers_uss=lambda: sum(self._uss.values()) if self._uss else None,
+        )
+        self._begin(contents)
+        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._sample())]
+        try:
+            await self._serve()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end()
+
+    async def _serve(self) -> None:
+        """Get, step, perform."""
+        while not self._is_leaving:
+            event = await self._inbox.get()
+            for effect in self._machine.step(event, time.monotonic()):
+                self._hands.perform(effect)
+        if self._error is not None:
+            raise RuntimeError(self._error)
+
+    # ---- birth and end
+
+    def _choose_launcher(self) -> Launcher:
+        if self._settings.launcher == "spawn":
+            return SpawnLauncher(self._supervisor, self._post)
+        return LocalLauncher(self._supervisor, self._post, self._home.logs / "zygote.log")
+
+    def _begin(self, contents: Contents) -> None:
+        alive = frozenset(s.id for s in contents.sessions if self._adopt(s))
+        booted = Booted(contents.boot, socket.gethostname(), time.time(), contents.sessions, contents.active, alive)
+        self._post(booted)
+        self._launcher.open()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._post, StopAsked(now=False))
+        ticks = start_ticks(os.getpid()) or 0
+        discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
+        write_discovery(self._home, discovery)
+        log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
+
+    def _adopt(self, stored: StoredSession) -> bool:
+        if stored.pid is None or stored.start_ticks is None:
+            return False
+        return self._supervisor.adopt(stored.id, stored.epoch, stored.pid, stored.start_ticks)
+
+    def _leave(self, error: str | None) -> None:
+        self._is_leaving = True
+        self._error = error
+
+    async def _end(self) -> None:
+        """Make everything durable, tell what that brings, and let go."""
+        await asyncio.to_thread(self._store.close)
+        await asyncio.sleep(0)
+        while not self._inbox.empty():
+            for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):
+                self._hands.perform(effect)
+        self._home.discovery.unlink(missing_ok=True)
+        self._supervisor.close()
+        self._clients.close()
+        self._workers.close()
+        await self._local_models.stop()
+        await self._launcher.close()
+        log.info("coordinator ended")
+
+    # ---- the inbox
+
+    def _post(self, event: Event) -> None:
+        if isinstance(event, MemorySampled) and event.memory.uss_bytes is not None:
+            self._uss[event.session] = event.memory.uss_bytes
+        self._inbox.put_nowait(event)
+
+    def _post_from_thread(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is at its end
+            self._loop.call_soon_threadsafe(self._post, event)
+
+    def _call_from_thread(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
+
+    def _on_client_frame(self, peer: bytes, frame: bytes) -> None:
+        try:
+            message = self._clients_decoder.decode(frame)
+        except ChatCoordError as error:
+            self._refuse(self._clients, peer, frame, error)
+        else:
+            if isinstance(message, Create):
+                self._count_descriptors()
+            self._post(ClientSpoke(peer, message))
+
+    def _on_worker_frame(self, peer: bytes, frame: bytes) -> None:
+        try:
+            message = self._workers_decoder.decode(frame)
+        except ChatCoordError as error:
+            self._refuse(self._workers, peer, frame, error)
+            return
+        sender = self._workers.sender_pid() if isinstance(message, Hello) else None
+        if isinstance(message, Hello) and sender not in {None, message.pid}:
+            forged = BadMessage(f"A HELLO for pid {message.pid} came from pid {sender}.")
+            self._refuse(self._workers, peer, frame, forged)
+            return
+        self._post(WorkerSpoke(peer, message))
+
+    def _refuse(self, router: Router, peer: bytes, frame: bytes, error: ChatCoordError) -> None:
+        if router.reject(peer):
+            router.send(peer, encode(refusal(request_of(frame), error)))
+
+    # ---- the clock
+
+    async def _tick(self) -> None:
+        while True:
+            self._count_descriptors()
+            self._post(Ticked(time.time()))
+            self._clients.expire()
+            self._workers.expire()
+            await asyncio.sleep(TICK_S)
+
+    def _count_descriptors(self) -> None:
+        counted = monitor.descriptors()
+        if counted is not None:
+            self._post(counted)
+
+    async def _sample(self) -> None:
+        await monitor.sample_forever(self._running, self._post)
+
+    def _running(self) -> list[tuple[str, int, int]]:
+        running = list(self._supervisor.running())
+        alive = {session for session, _, _ in running}
+        self._uss = {session: uss for session, uss in self._uss.items() if session in alive}
+        return running

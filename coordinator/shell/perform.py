@@ -1,0 +1,145 @@
+"""Carries out what the core orders: one method for each effect, no decisions."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.core import effects as e
+from coordinator.core.events import Event, TimerFired
+from coordinator.shell import monitor, records
+from coordinator.shell.endpoints import Endpoints
+from coordinator.shell.launchers.port import Launcher
+from coordinator.shell.local_models import LocalModels
+from coordinator.shell.router import Router
+from coordinator.shell.store import Store
+from coordinator.shell.supervisor import Supervisor
+from protocol import messages as m
+from protocol.codec import encode
+from protocol.errors import StoreFailed
+from protocol.launch import Fork
+from protocol.paths import Home
+from protocol.settings import Settings
+from protocol.version import __version__
+from protocol.views import HistoryRow, ModelView, PermitsView, Status, StatusMemory, StoreView
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Hands:
+    """Everything that orders are carried out with."""
+
+    home: Home
+    settings: Settings
+    boot: int
+    pid: int
+    clients: Router
+    workers: Router
+    store: Store
+    launcher: Launcher
+    supervisor: Supervisor
+    endpoints: Endpoints
+    local_models: LocalModels
+    post: Callable[[Event], None]
+    leave: Callable[[str | None], None]
+    rejected: Callable[[], int]
+    workers_uss: Callable[[], int | None]
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun_s = time.monotonic()
+
+    def perform(self, effect: e.Effect) -> None:
+        """Carry out one order."""
+        match effect:
+            case e.SendClient():
+                self._to_client(effect.peer, effect.message)
+            case e.SendWorker():
+                self._to_worker(effect.peer, effect.message)
+            case e.Commit():
+                self.store.commit(effect.change)
+            case e.SendHistory():
+                self._send_history(effect)
+            case e.SendHistoryBack():
+                self._send_history_back(effect)
+            case e.SendStatus():
+                self._to_client(effect.peer, m.StatusAnswer(request=effect.request, status=self._status(effect)))
+            case e.SendEndpoint():
+                self.endpoints.find(effect.model, functools.partial(self._to_worker, effect.peer))
+            case e.SpawnWorker():
+                self._spawn(effect)
+            case e.EndWorker():
+                self.supervisor.signal(effect.session, effect.epoch, effect.signal)
+            case e.StartTimer():
+                self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
+            case e.Note():
+                log.info(effect.message, extra=dict(effect.facts))
+            case e.LeaveLoop():
+                self.leave(effect.error)
+
+    def _to_client(self, peer: bytes, message: m.ToClient) -> None:
+        key = message.session if isinstance(message, m.Changed) else None
+        self.clients.send(peer, encode(message), is_droppable=isinstance(message, m.Piece), key=key)
+
+    def _to_worker(self, peer: bytes, message: m.ToWorker) -> None:
+        self.workers.send(peer, encode(message))
+
+    def _spawn(self, order: e.SpawnWorker) -> None:
+        self.launcher.start(
+            Fork(
+                session=order.session,
+                epoch=order.epoch,
+                token=order.token,
+                name=order.name,
+                cwd=order.cwd,
+                env=order.env,
+                endpoint=self.workers.endpoint,
+                log=str(self.home.logs / f"{order.session}.stderr"),
+                events_log=str(self.home.logs / f"{order.session}.jsonl"),
+            )
+        )
+
+    def _send_history(self, order: e.SendHistory) -> None:
+        def answer(page: tuple[list[HistoryRow], bool]) -> None:
+            rows, more = page
+            self._to_client(order.peer, m.History(request=order.request, session=order.session, rows=rows, more=more))
+
+        def failed(reason: str) -> None:
+            error = StoreFailed(f"The history cannot be read: {reason}.")
+            refusal = m.Refused(request=order.request, code=error.code, message=error.message, hint=error.hint)
+            self._to_client(order.peer, refusal)
+
+        self.store.ask(records.history_after(order.session, order.after_seq), answer, failed)
+
+    def _send_history_back(self, order: e.SendHistoryBack) -> None:
+        def answer(page: tuple[list[HistoryRow], bool]) -> None:
+            self._to_worker(order.peer, m.HistoryBack(rows=page[0], more=page[1]))
+
+        def failed(reason: str) -> None:
+            log.error("history cannot be read", extra={"session": order.session, "reason": reason})
+
+        self.store.ask(records.history_before(order.session, order.before_seq), answer, failed)
+
+    def _status(self, order: e.SendStatus) -> Status:
+        name = self.settings.default_model
+        model = self.settings.all_models()[name]
+        is_local = model.provider == "local"
+        return Status(
+            pid=self.pid,
+            boot=self.boot,
+            version=__version__,
+            home=str(self.home.root),
+            uptime_s=round(time.monotonic() - self._begun_s, 3),
+            sessions=order.sessions,
+            permits=PermitsView(),
+            memory=StatusMemory(coordinator_rss_bytes=monitor.own_rss_bytes(), workers_uss_bytes=self.workers_uss()),
+            store=StoreView(path=str(self.home.database), bytes=self.store.size_bytes, writable=self.store.is_writable),
+            model=ModelView(
+                name=name, provider=model.provider, server_pid=self.local_models.pid(model) if is_local else None
+            ),
+            rejected_frames=self.rejected(),
+            launcher=self.settings.launcher,
+        )

@@ -1,0 +1,312 @@
+"""The tables, and the statement for each change and each question. Runs in the store's thread, on its connection."""
+
+import functools
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+
+from coordinator.core import effects as e
+from coordinator.core.events import Outcome, StoredPrompt, StoredSession
+from protocol.limits import PAGE_BYTES
+from protocol.views import ErrorView, ExitCard, HistoryRow
+
+SCHEMA_VERSION = 1
+TOKEN_BYTES = 32
+# Rows of one page at most, however small they are.
+PAGE_ROWS = 500
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL, type TEXT NOT NULL, model TEXT NOT NULL,
+    system TEXT, cwd TEXT NOT NULL, env TEXT NOT NULL,
+    epoch INTEGER NOT NULL, token_sha256 BLOB NOT NULL, pid INTEGER, start_ticks INTEGER,
+    closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
+    exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
+CREATE TABLE messages (
+    session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL,
+    idem TEXT, reply_to INTEGER, turn_id TEXT, stop_reason TEXT, error TEXT,
+    input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL,
+    PRIMARY KEY (session, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX idems ON messages (session, idem) WHERE idem IS NOT NULL;
+CREATE UNIQUE INDEX replies ON messages (session, reply_to) WHERE reply_to IS NOT NULL;
+CREATE TABLE exits (session TEXT NOT NULL, epoch INTEGER NOT NULL, card TEXT NOT NULL);
+CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+# ---- birth
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Make the tables in a new database.
+
+    Raises:
+        sqlite3.DatabaseError: the database is damaged, foreign, or newer than this program.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    if version != 0:
+        raise sqlite3.DatabaseError(f"its schema is version {version}, this program knows up to {SCHEMA_VERSION}")
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError("it is a database of another program")
+    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+def next_boot(db: sqlite3.Connection) -> int:
+    """Count this start of the coordinator."""
+    db.execute("INSERT INTO meta VALUES ('boot', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
+    return int(db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0])
+
+
+def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
+    """Return every session with its unanswered prompts."""
+    totals = {
+        row["session"]: (row["messages"], row["tokens"])
+        for row in db.execute(
+            "SELECT session, count(*) AS messages, sum(input_tokens + output_tokens) AS tokens"
+            " FROM messages GROUP BY session"
+        )
+    }
+    unanswered: dict[str, list[StoredPrompt]] = {}
+    for row in db.execute(
+        "SELECT session, seq, text, turn_id FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
+        " (SELECT 1 FROM messages AS r WHERE r.session = p.session AND r.reply_to = p.seq) ORDER BY session, seq"
+    ):
+        unanswered.setdefault(row["session"], []).append(StoredPrompt(row["seq"], row["text"], row["turn_id"]))
+    return tuple(
+        StoredSession(
+            id=row["id"],
+            name=row["name"],
+            number=row["number"],
+            type=row["type"],
+            model=row["model"],
+            system=row["system"],
+            cwd=row["cwd"],
+            env=json.loads(row["env"]),
+            epoch=row["epoch"],
+            token_sha256=row["token_sha256"],
+            closed=bool(row["closed"]),
+            failed=bool(row["failed"]),
+            unread=bool(row["unread"]),
+            messages=totals.get(row["id"], (0, 0))[0],
+            tokens=totals.get(row["id"], (0, 0))[1],
+            created_at=row["created_at"],
+            last_active_at=row["last_active_at"],
+            exit_card=None if row["exit_card"] is None else msgspec.json.decode(row["exit_card"], type=ExitCard),
+            unanswered=tuple(unanswered.get(row["id"], [])),
+            pid=row["pid"],
+            start_ticks=row["start_ticks"],
+        )
+        for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
+    )
+
+
+def load_active(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the active session of each client that is remembered."""
+    return {row["client"]: row["session"] for row in db.execute("SELECT client, session FROM active")}
+
+
+# ---- changes
+
+
+@functools.singledispatch
+def apply(change: object, db: sqlite3.Connection) -> Outcome:
+    """Carry out one change within the open transaction."""
+    raise TypeError(f"no statement for {type(change).__name__} on {db}")
+
+
+@apply.register
+def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
+    token = secrets.token_bytes(TOKEN_BYTES)
+    digest = hashlib.sha256(token).digest()
+    db.execute(
+        "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
+        " last_active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+        (
+            change.session,
+            change.name,
+            change.number,
+            change.type,
+            change.model,
+            change.system,
+            change.cwd,
+            json.dumps(change.env),
+            digest,
+            change.at,
+            change.at,
+        ),
+    )
+    return Outcome(epoch=1, token=token, token_sha256=digest)
+
+
+@apply.register
+def _(change: e.BumpEpoch, db: sqlite3.Connection) -> Outcome:
+    token = secrets.token_bytes(TOKEN_BYTES)
+    digest = hashlib.sha256(token).digest()
+    (epoch,) = db.execute(
+        "UPDATE sessions SET epoch = epoch + 1, token_sha256 = ?, pid = NULL, start_ticks = NULL WHERE id = ?"
+        " RETURNING epoch",
+        (digest, change.session),
+    ).fetchone()
+    return Outcome(epoch=epoch, token=token, token_sha256=digest)
+
+
+@apply.register
+def _(change: e.InsertPrompt, db: sqlite3.Connection) -> Outcome:
+    known = db.execute(
+        "SELECT p.seq, p.text, r.seq AS answered_by FROM messages AS p"
+        " LEFT JOIN messages AS r ON r.session = p.session AND r.reply_to = p.seq"
+        " WHERE p.session = ? AND p.idem = ?",
+        (change.session, change.idem),
+    ).fetchone()
+    if known is not None:
+        is_other = known["text"] != change.text
+        return Outcome(seq=known["seq"], is_new=False, conflict=is_other, answered_by=known["answered_by"])
+    seq = _next_seq(db, change.session)
+    db.execute(
+        "INSERT INTO messages (session, seq, role, text, idem, at) VALUES (?, ?, 'user', ?, ?, ?)",
+        (change.session, seq, change.text, change.idem, change.at),
+    )
+    db.execute("UPDATE sessions SET last_active_at = ?, unread = 0 WHERE id = ?", (change.at, change.session))
+    return Outcome(seq=seq)
+
+
+@apply.register
+def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
+    known = db.execute(
+        "SELECT seq FROM messages WHERE session = ? AND reply_to = ?", (change.session, change.reply_to)
+    ).fetchone()
+    if known is not None:
+        return Outcome(seq=known["seq"], is_new=False)
+    seq = _next_seq(db, change.session)
+    db.execute(
+        "INSERT INTO messages (session, seq, role, text, reply_to, turn_id, stop_reason, error, input_tokens,"
+        " output_tokens, at) VALUES (?, ?, 'assistant', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            change.session,
+            seq,
+            change.text,
+            change.reply_to,
+            change.turn_id,
+            change.stop_reason,
+            None if change.error is None else msgspec.json.encode(change.error).decode(),
+            change.usage.input_tokens,
+            change.usage.output_tokens,
+            change.at,
+        ),
+    )
+    db.execute(
+        "UPDATE sessions SET last_active_at = ?, unread = ? WHERE id = ?", (change.at, change.unread, change.session)
+    )
+    return Outcome(seq=seq)
+
+
+@apply.register
+def _(change: e.SaveStarted, db: sqlite3.Connection) -> Outcome:
+    db.execute(
+        "UPDATE messages SET turn_id = ? WHERE session = ? AND seq = ?", (change.turn_id, change.session, change.seq)
+    )
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveRoster, db: sqlite3.Connection) -> Outcome:
+    db.execute(
+        "UPDATE sessions SET pid = ?, start_ticks = ? WHERE id = ? AND epoch = ?",
+        (change.pid, change.start_ticks, change.session, change.epoch),
+    )
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveExit, db: sqlite3.Connection) -> Outcome:
+    card = msgspec.json.encode(change.card).decode()
+    db.execute("INSERT INTO exits VALUES (?, ?, ?)", (change.session, change.epoch, card))
+    db.execute("UPDATE sessions SET exit_card = ? WHERE id = ?", (card, change.session))
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
+    db.execute("UPDATE sessions SET name = ? WHERE id = ?", (change.name, change.session))
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveClosed, db: sqlite3.Connection) -> Outcome:
+    db.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (change.session,))
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveFailed, db: sqlite3.Connection) -> Outcome:
+    db.execute("UPDATE sessions SET failed = ? WHERE id = ?", (change.failed, change.session))
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveSeen, db: sqlite3.Connection) -> Outcome:
+    db.execute("UPDATE sessions SET unread = 0 WHERE id = ?", (change.session,))
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveActive, db: sqlite3.Connection) -> Outcome:
+    if change.session is None:
+        db.execute("DELETE FROM active WHERE client = ?", (change.client,))
+    else:
+        db.execute("INSERT OR REPLACE INTO active VALUES (?, ?)", (change.client, change.session))
+    return Outcome()
+
+
+def _next_seq(db: sqlite3.Connection, session: str) -> int:
+    (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM messages WHERE session = ?", (session,)).fetchone()
+    return int(last) + 1
+
+
+# ---- questions
+
+
+def history_after(session: str, after_seq: int) -> Callable[[sqlite3.Connection], tuple[list[HistoryRow], bool]]:
+    """Ask for a page of history after a seq, oldest first, and whether there is more."""
+    return functools.partial(_page, sql="seq > ? ORDER BY seq", session=session, bound=after_seq)
+
+
+def history_before(
+    session: str, before_seq: int | None
+) -> Callable[[sqlite3.Connection], tuple[list[HistoryRow], bool]]:
+    """Ask for the newest page of history before a seq, and whether there is more."""
+    bound = (1 << 62) if before_seq is None else before_seq
+    return functools.partial(_page, sql="seq < ? ORDER BY seq DESC", session=session, bound=bound)
+
+
+def _page(db: sqlite3.Connection, *, sql: str, session: str, bound: int) -> tuple[list[HistoryRow], bool]:
+    rows: list[HistoryRow] = []
+    size = 0
+    query = f"SELECT * FROM messages WHERE session = ? AND {sql} LIMIT {PAGE_ROWS + 1}"  # noqa: S608 - our own words
+    for row in db.execute(query, (session, bound)):
+        size += len(row["text"].encode())
+        if rows and (size > PAGE_BYTES or len(rows) == PAGE_ROWS):
+            return sorted(rows, key=lambda r: r.seq), True
+        rows.append(
+            HistoryRow(
+                seq=row["seq"],
+                role=row["role"],
+                text=row["text"],
+                turn_id=row["turn_id"],
+                stop_reason=row["stop_reason"],
+                at=row["at"],
+                reply_to=row["reply_to"],
+                error=None if row["error"] is None else msgspec.json.decode(row["error"], type=ErrorView),
+            )
+        )
+    return sorted(rows, key=lambda r: r.seq), False

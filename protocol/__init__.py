@@ -1,0 +1,1 @@
+"""What two processes must agree on: messages, errors, paths, settings. It imports none of the three wings."""

@@ -1,0 +1,256 @@
+"""Everything that can be wrong, with a stable code for machines and a hint for people.
+
+An error crosses a socket as its code, sentence and hint (``messages.Refused``) and becomes ``RemoteError`` there.
+"""
+
+from typing import ClassVar
+
+# Exit codes of the command line and of the processes.
+EXIT_DONE = 0
+EXIT_NO = 1
+EXIT_USAGE = 2
+EXIT_NO_COORDINATOR = 3
+EXIT_TIMED_OUT = 4
+EXIT_OWNED = 75
+EXIT_CONFIG = 78
+
+
+class ChatCoordError(Exception):
+    """The root: one sentence that says what is so, and a hint that says what to do.
+
+    Args:
+        message: the sentence.
+        hint: what to do; the class's hint when None.
+        facts: what programs may want to read, such as candidates or limits.
+    """
+
+    code: ClassVar[str] = "internal"
+    hint: str = ""
+    exit_code: int = EXIT_NO
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: str | int | list[str]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        if hint is not None:
+            self.hint = hint
+
+
+class SessionUnknown(ChatCoordError):
+    """No session has that name, number or id."""
+
+    code = "session.unknown"
+    hint = "See `chat-coord sessions --all` for the names."
+
+
+class NameAmbiguous(ChatCoordError):
+    """More than one session answers to that name or id prefix."""
+
+    code = "name.ambiguous"
+    hint = "Use one of the ids."
+
+
+class NameIllegal(ChatCoordError):
+    """The name breaks the rules for names."""
+
+    code = "name.illegal"
+    hint = "Use 1 to 64 letters, digits, spaces, '-' and '_', not digits alone and not a session type."
+
+
+class NameTaken(ChatCoordError):
+    """Another session has that name."""
+
+    code = "name.taken"
+    hint = "Choose another name, or close that session first."
+
+
+class IdTaken(ChatCoordError):
+    """The id of a create request is malformed or belongs to a different session."""
+
+    code = "id.taken"
+    hint = "Send a fresh identifier of 16 hexadecimal digits."
+
+
+class SessionLimit(ChatCoordError):
+    """Every slot is held."""
+
+    code = "session.limit"
+    hint = "Close one with `chat-coord close NAME`, or raise max_active_sessions."
+
+
+class DescriptorsShort(ChatCoordError):
+    """The coordinator has most of its file descriptors open; the rest is kept for what runs."""
+
+    code = "descriptors.short"
+    hint = "Close sessions or terminals, or raise the hard limit (`ulimit -Hn`) and start the coordinator again."
+
+
+class SessionClosed(ChatCoordError):
+    """The session is stopped; its history is kept."""
+
+    code = "session.closed"
+    hint = "Read it with `chat-coord history NAME`; talk in a new session: `chat-coord new`."
+
+
+class PromptEmpty(ChatCoordError):
+    """The prompt has no text."""
+
+    code = "prompt.empty"
+    hint = "Give some text."
+
+
+class PromptTooLarge(ChatCoordError):
+    """The prompt is over the bound."""
+
+    code = "prompt.too_large"
+    hint = "Shorten it, or put the text into a file and say where it is."
+
+
+class IdemConflict(ChatCoordError):
+    """The same idempotency key came with another text."""
+
+    code = "prompt.conflict"
+    hint = "Use a fresh key for a new prompt."
+
+
+class ValueIllegal(ChatCoordError):
+    """A field of a request is outside its range."""
+
+    code = "value.illegal"
+
+
+class ModelUnknown(ChatCoordError):
+    """The configuration names no such model."""
+
+    code = "model.unknown"
+
+
+class ModelNotInstalled(ChatCoordError):
+    """The embedded model or its engine is not on this machine."""
+
+    code = "model.not_installed"
+    hint = "Run `chat-coord model pull`."
+
+
+class ModelPullFailed(ChatCoordError):
+    """The download of the embedded model did not end well."""
+
+    code = "model.pull_failed"
+
+
+class ModelUnavailable(ChatCoordError):
+    """The embedded model's server did not start or went away."""
+
+    code = "model.unavailable"
+    hint = "Try again; if it stays so, see the model's log (model-NAME.log) in the logs folder."
+
+
+class KeyMissing(ChatCoordError):
+    """A model's API key is configured but not there."""
+
+    code = "key.missing"
+
+
+class SpawnRefused(ChatCoordError):
+    """A worker could not be started."""
+
+    code = "worker.spawn_failed"
+
+
+class IllegalTransition(ChatCoordError):
+    """A peer reported a change that the lifecycle does not allow."""
+
+    code = "state.illegal"
+    hint = "The report was ignored and nothing changed."
+
+
+class StoreFailed(ChatCoordError):
+    """The database did not take a change, so nothing was acknowledged."""
+
+    code = "store.failed"
+    hint = "Check the disk of the home folder and try again."
+
+
+class CoordinatorStopping(ChatCoordError):
+    """The coordinator is on its way out."""
+
+    code = "coordinator.stopping"
+    hint = "Run `chat-coord start` in a moment; nothing acknowledged is lost."
+
+
+class UnsupportedKind(ChatCoordError):
+    """The peer does not know this kind of message."""
+
+    code = "protocol.unsupported"
+
+
+class UnsupportedVersion(ChatCoordError):
+    """The peer speaks another version of the protocol."""
+
+    code = "protocol.version"
+    hint = "Install the same version of chat-coord on both sides, then `chat-coord stop` and `chat-coord start`."
+
+
+class BadMessage(ChatCoordError):
+    """Bytes that are no message of this protocol."""
+
+    code = "protocol.bad_message"
+
+
+class CoordinatorAbsent(ChatCoordError):
+    """No coordinator runs for this home."""
+
+    code = "coordinator.absent"
+    hint = "Run `chat-coord start`."
+    exit_code = EXIT_NO_COORDINATOR
+
+
+class CoordinatorSilent(ChatCoordError):
+    """The coordinator is there but does not answer in time."""
+
+    code = "coordinator.silent"
+    hint = "See coordinator.log in the logs folder, or run `chat-coord stop` and `chat-coord start`."
+    exit_code = EXIT_NO_COORDINATOR
+
+
+class TimedOut(ChatCoordError):
+    """The time that the user gave is over; the turn goes on."""
+
+    code = "timed_out"
+    exit_code = EXIT_TIMED_OUT
+
+
+class HomeOwned(ChatCoordError):
+    """Another coordinator owns this home."""
+
+    code = "home.owned"
+    hint = "Use it, or stop it with `chat-coord stop`."
+    exit_code = EXIT_OWNED
+
+
+class HomeUnsafe(ChatCoordError):
+    """A folder or file that must be private to the user is not, or is in the way."""
+
+    code = "home.unsafe"
+    exit_code = EXIT_CONFIG
+
+
+class ConfigBad(ChatCoordError):
+    """The configuration cannot be used."""
+
+    code = "config.bad"
+    exit_code = EXIT_CONFIG
+
+
+class RemoteError(ChatCoordError):
+    """An error that another process reported; it carries that error's own code.
+
+    Args:
+        code: the stable code.
+        message: the sentence.
+        hint: what to do.
+    """
+
+    def __init__(self, code: str, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.remote_code = code

@@ -1,0 +1,65 @@
+"""What a coordinator says to whatever becomes a worker, and what its zygote answers, over a socket that only they hold.
+
+To a zygote one datagram is a message; a ``Forked`` datagram carries the new process's pidfd beside it, which is free
+of the race with reused pids. A fresh interpreter reads its ``Fork`` from standard input.
+"""
+
+from pathlib import Path
+
+from protocol.messages import Message
+
+
+class ZygoteReady(Message, frozen=True):
+    """Everything is imported, warmed and frozen; a worker's collector never touches ``frozen_objects``."""
+
+    rss_bytes: int
+    threads: int
+    frozen_objects: int
+
+
+class Fork(Message, frozen=True):
+    """Start a worker. ``log`` is the file that its standard output and error go to."""
+
+    session: str
+    epoch: int
+    token: bytes
+    name: str
+    cwd: str
+    env: dict[str, str]
+    endpoint: str
+    log: str
+    events_log: str
+
+
+class Forked(Message, frozen=True):
+    """The worker exists."""
+
+    session: str
+    epoch: int
+    pid: int
+
+
+class ForkFailed(Message, frozen=True):
+    """No worker came to be. ``fatal``: trying again would not help."""
+
+    session: str
+    epoch: int
+    reason: str
+    fatal: bool
+
+
+class Reaped(Message, frozen=True):
+    """A worker ended. ``status`` is negative for a signal, as in ``os.waitstatus_to_exitcode``."""
+
+    session: str
+    epoch: int
+    status: int
+
+
+def no_place_for(fork: Fork) -> str | None:
+    """Return why no worker could ever stand there; None when its working directory is there."""
+    return None if Path(fork.cwd).is_dir() else f"the working directory {fork.cwd} is gone"
+
+
+ToZygote = Fork
+FromZygote = ZygoteReady | Forked | ForkFailed | Reaped

@@ -1,0 +1,36 @@
+"""The sizes that both ends of a socket hold to (bytes, unless the name says otherwise)."""
+
+FRAME_BYTES = 1 << 20
+# A message up to this size travels whole: the largest prompt with its envelope does. Above it goes in parts.
+WHOLE_BYTES = 320 << 10
+PART_BYTES = 256 << 10
+# The largest message, assembled: a stored reply with its envelope.
+BODY_BYTES = 9 << 20
+PROMPT_BYTES = 256 << 10
+REPLY_BYTES = 8 << 20
+PIECE_BYTES = 64 << 10
+NAME_CHARS = 64
+SYSTEM_BYTES = 64 << 10
+CWD_BYTES = 4 << 10
+ENV_BYTES = 128 << 10
+# One page of history.
+PAGE_BYTES = 512 << 10
+# One page of the list: with the longest paths and exit cards a session takes about 17 KiB.
+PAGE_SESSIONS = 50
+# What a worker asks back of its own history when it wakes: four bytes a token, far beyond today's windows.
+RESTORE_BYTES = 4 << 20
+CUT_MARK = "\n\n[… cut: the reply was longer than {limit} bytes]"
+
+
+def cut(text: str, limit_bytes: int, mark: str = "") -> str:
+    """Return the text within the limit, cut at a character and ended with the mark when it was longer.
+
+    Args:
+        text: any text.
+        limit_bytes: the bound of the result in UTF-8 bytes, the mark included.
+        mark: what to append to a text that was cut.
+    """
+    raw = text.encode(errors="replace")
+    if len(raw) <= limit_bytes:
+        return raw.decode()
+    return raw[: max(0, limit_bytes - len(mark.encode()))].decode(errors="ignore") + mark

@@ -1,0 +1,453 @@
+"""Every message between two processes, typed and versioned.
+
+A message is a msgpack map with its version ``v`` and its ``kind``. Who speaks to whom is four unions at the end.
+Requests of clients carry a number, ``request``, that the answer repeats.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from protocol.views import ErrorView, HistoryRow, SessionView, Status, StopReason, Usage
+
+# Raised when a change would make an older peer misread a message; added fields with defaults do not raise it.
+PROTOCOL_VERSION = 1
+
+
+# Numbers that go into the store: SQLite's integers have 63 bits.
+Seq = Annotated[int, Meta(ge=0, le=1 << 53)]
+# Bounded before it is built: a frame of 1 MiB could hold a quarter of a million empty entries.
+Environment = Annotated[dict[str, str], Meta(max_length=512)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.upper):
+    """The root of all messages."""
+
+    v: int = PROTOCOL_VERSION
+
+
+class Request(Message, frozen=True):
+    """What a client wants; the answer repeats the number."""
+
+    request: int
+
+
+# ---- big bodies, in both directions; arrays, so that a frame of a transfer is told by its first byte
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="PART"):
+    """A slice of a message that is too big for one frame; ``crc`` is the CRC-32 of ``data``."""
+
+    v: int = PROTOCOL_VERSION
+    transfer: int
+    n: int
+    last: bool
+    crc: int
+    data: bytes
+
+
+class PartAck(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="PARTACK"):
+    """A part has arrived whole; the sender may send one more."""
+
+    v: int = PROTOCOL_VERSION
+    transfer: int
+    n: int
+
+
+# ---- client to coordinator
+
+
+class ClientHello(Message, frozen=True):
+    """A client is there. ``client`` names whose active session it shares (``cli`` for one-shot commands)."""
+
+    client: str
+    pid: int
+
+
+class ClientBye(Message, frozen=True):
+    """A client leaves."""
+
+
+class ClientPing(Message, frozen=True):
+    """A client is still there."""
+
+
+class Create(Request, frozen=True):
+    """A new session. The client chooses the id, so that a resend makes no second one."""
+
+    id: str
+    name: str | None
+    type: str
+    model: str | None
+    system: str | None
+    cwd: str
+    env: Environment
+
+
+class Submit(Request, frozen=True):
+    """A prompt. ``idem`` makes a resend harmless; ``follow`` asks for the reply's pieces."""
+
+    session: str
+    idem: str
+    text: str
+    follow: bool
+
+
+class Fetch(Request, frozen=True):
+    """History after a seq, a page at a time. ``view`` says that a person will see it."""
+
+    session: str
+    after_seq: Seq
+    view: bool
+
+
+class ListSessions(Request, frozen=True):
+    """The list, a page at a time."""
+
+    offset: Seq
+    waiting: bool
+    everything: bool
+
+
+class GetSession(Request, frozen=True):
+    """One session by name, number or id prefix; None asks for the client's active one, if any."""
+
+    session: str | None
+
+
+class Switch(Request, frozen=True):
+    """Make a session the client's active one."""
+
+    session: str
+
+
+class Rename(Request, frozen=True):
+    """Give a session another name."""
+
+    session: str
+    name: str
+
+
+class Close(Request, frozen=True):
+    """End a session's worker for good; history is kept."""
+
+    session: str
+
+
+class Attach(Request, frozen=True):
+    """A person looks at this session now (None: at none); its pieces come here."""
+
+    session: str | None
+
+
+class Listen(Request, frozen=True):
+    """Push every change of state to this client."""
+
+
+class GetStatus(Request, frozen=True):
+    """The coordinator at a glance."""
+
+
+class ShutDown(Request, frozen=True):
+    """Stop the coordinator, after a drain unless ``now``."""
+
+    now: bool
+
+
+# ---- coordinator to client
+
+
+class ClientWelcome(Message, frozen=True):
+    """The answer to ClientHello."""
+
+    boot: int
+    pid: int
+    version: str
+
+
+class ClientPong(Message, frozen=True):
+    """The answer to ClientPing; a new boot means that the client must say hello again."""
+
+    boot: int
+
+
+class Done(Message, frozen=True):
+    """The request was carried out and has no document of its own."""
+
+    request: int
+
+
+class SessionAnswer(Message, frozen=True):
+    """One session, or None where there is no active one."""
+
+    request: int
+    session: SessionView | None
+
+
+class SessionsAnswer(Message, frozen=True):
+    """A page of the list."""
+
+    request: int
+    sessions: list[SessionView]
+    more: bool
+
+
+class Attached(Message, frozen=True):
+    """The session is looked at. ``text`` is what its running turn has said so far, in ``pieces`` pieces."""
+
+    request: int
+    session: SessionView | None
+    turn_id: str | None = None
+    pieces: int = 0
+    text: str = ""
+
+
+class Ack(Message, frozen=True):
+    """The prompt is committed. ``answered_by`` is the reply's seq when a resend finds it answered."""
+
+    request: int
+    session: str
+    seq: int
+    answered_by: int | None = None
+
+
+class History(Message, frozen=True):
+    """A page of a conversation, in the order of turns."""
+
+    request: int
+    session: str
+    rows: list[HistoryRow]
+    more: bool
+
+
+class StatusAnswer(Message, frozen=True):
+    """The coordinator at a glance."""
+
+    request: int
+    status: Status
+
+
+class Refused(Message, frozen=True):
+    """The answer is no; ``request`` is None when the message could not be read."""
+
+    request: int | None
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Changed(Message, frozen=True):
+    """A session changed its state. ``before`` and ``after`` are display words, ``cause`` the event."""
+
+    seq: int
+    at: float
+    session: str
+    name: str
+    before: str | None
+    after: str
+    cause: str
+
+
+class Piece(Message, frozen=True):
+    """A provisional part of a reply; ``n`` counts from 0 within the turn, a gap means: fetch."""
+
+    session: str
+    seq: int
+    turn_id: str
+    n: int
+    text: str
+
+
+class Final(Message, frozen=True):
+    """The turn is over and its reply committed. Milliseconds count from the prompt's commit."""
+
+    session: str
+    seq: int
+    reply_seq: int
+    turn_id: str
+    stop_reason: StopReason
+    usage: Usage
+    pieces: int
+    queued_ms: int | None
+    first_piece_ms: int | None
+    duration_ms: int
+    error: ErrorView | None = None
+
+
+# ---- worker to coordinator
+
+
+class WorkerMessage(Message, frozen=True):
+    """What a worker says, always with its session and epoch."""
+
+    session: str
+    epoch: int
+
+
+class Hello(WorkerMessage, frozen=True):
+    """A worker lives. ``seq`` and ``turn_id`` name the turn that runs in it, after a reconnect."""
+
+    token: bytes
+    pid: int
+    seq: int | None = None
+    turn_id: str | None = None
+
+
+class Ping(WorkerMessage, frozen=True):
+    """The main loop of a worker turns. ``loop_lag_ms`` is how late its own timer was."""
+
+    state: str
+    turn_id: str | None
+    loop_lag_ms: int
+
+
+class Started(WorkerMessage, frozen=True):
+    """The turn begins: from here on an API request may have been sent."""
+
+    seq: int
+    turn_id: str
+
+
+class Delta(WorkerMessage, frozen=True):
+    """A part of the reply, best effort."""
+
+    seq: int
+    turn_id: str
+    n: int
+    text: str
+
+
+class Reply(WorkerMessage, frozen=True):
+    """The turn is over. Sent again until RACK comes."""
+
+    seq: int
+    turn_id: str
+    text: str
+    stop_reason: StopReason
+    usage: Usage
+    pieces: int
+    error: ErrorView | None = None
+
+
+class EndpointWanted(WorkerMessage, frozen=True):
+    """Where does this session's model answer, and with which key?"""
+
+
+class FetchBack(WorkerMessage, frozen=True):
+    """History before a seq, newest page first; None asks for the newest."""
+
+    before_seq: Seq | None
+
+
+# ---- coordinator to worker
+
+
+class Welcome(Message, frozen=True):
+    """The worker of this epoch is accepted."""
+
+    boot: int
+    name: str
+    type: str
+    system: str | None
+
+
+class Fenced(Message, frozen=True):
+    """This worker is of the past: write nothing, leave."""
+
+    reason: str
+
+
+class Pong(Message, frozen=True):
+    """The answer to Ping; a new boot means that the worker must say hello again."""
+
+    boot: int
+
+
+class Deliver(Message, frozen=True):
+    """Answer this prompt. Sent again until STARTED or REPLY comes."""
+
+    seq: int
+    text: str
+
+
+class Rack(Message, frozen=True):
+    """The reply is committed; forget it."""
+
+    turn_id: str
+
+
+class Endpoint(Message, frozen=True):
+    """Where the model answers. ``api_key`` never touches an environment, an argument list or a disk.
+
+    ``is_small``: it is the embedded model, which needs few words and a hand against loops.
+    """
+
+    provider: str
+    base_url: str
+    model: str
+    api_key: str | None
+    context_tokens: int | None
+    max_output_tokens: int | None
+    is_small: bool = False
+
+
+class EndpointRefused(Message, frozen=True):
+    """Why the model cannot be reached."""
+
+    error: ErrorView
+
+
+class HistoryBack(Message, frozen=True):
+    """A page of history for a worker that wakes, oldest first within the page."""
+
+    rows: list[HistoryRow]
+    more: bool
+
+
+class Renamed(Message, frozen=True):
+    """The session has another name."""
+
+    name: str
+
+
+class Leave(Message, frozen=True):
+    """End the process cleanly."""
+
+
+ClientSays = (
+    ClientHello
+    | ClientBye
+    | ClientPing
+    | Create
+    | Submit
+    | Fetch
+    | ListSessions
+    | GetSession
+    | Switch
+    | Rename
+    | Close
+    | Attach
+    | Listen
+    | GetStatus
+    | ShutDown
+)
+ToClient = (
+    ClientWelcome
+    | ClientPong
+    | Done
+    | SessionAnswer
+    | SessionsAnswer
+    | Attached
+    | Ack
+    | History
+    | StatusAnswer
+    | Refused
+    | Changed
+    | Piece
+    | Final
+)
+WorkerSays = Hello | Ping | Started | Delta | Reply | EndpointWanted | FetchBack
+ToWorker = (
+    Welcome | Fenced | Pong | Deliver | Rack | Endpoint | EndpointRefused | HistoryBack | Renamed | Leave | Refused
+)

@@ -1,0 +1,308 @@
+"""The settings: one schema. A key exists only when something obeys it.
+
+Order of origin: a flag (``start --launcher``), the environment (``CHAT_COORD_<KEY>``), ``config.toml``, then the
+default written here.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from protocol.errors import ConfigBad
+
+EMBEDDED = "embedded"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+Origin = Literal["default", "file", "environment", "flag"]
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[models.NAME]``."""
+
+    provider: Annotated[Literal["openai", "local"], Meta(description="Who answers: an endpoint, or this machine.")]
+    base_url: Annotated[str, Meta(description="Address of an endpoint that speaks the OpenAI protocol.")] = (
+        "https://api.openai.com/v1"
+    )
+    model: Annotated[str, Meta(description="What the endpoint calls the model; the .gguf file of a local one.")] = ""
+    api_key_env: Annotated[str | None, Meta(description="Variable of the coordinator that holds the API key.")] = None
+    api_key_file: Annotated[str | None, Meta(description="File that holds the API key.")] = None
+    context_tokens: Annotated[
+        Annotated[int, Meta(ge=256, le=100_000_000)] | None, Meta(description="Bounds what is sent of a conversation.")
+    ] = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every key with its default, its range and what it does."""
+
+    max_active_sessions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Sessions with a live worker; one more `new` is refused and told who holds the slots.",
+        ),
+    ] = 10
+    buffer_size_bytes: Annotated[
+        int, Meta(ge=1_024, le=1 << 30, description="Running reply kept for clients that come later, per session.")
+    ] = 10_485_760
+    start_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=600, description="A worker that has not said hello by then counts as crashed.")
+    ] = 10.0
+    restart_limit: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Restarts of one session's worker within `restart_window_s`; "
+            "beyond it the session is `failed`.",
+        ),
+    ] = 5
+    restart_window_s: Annotated[float, Meta(ge=1, le=86_400, description="The window of `restart_limit`.")] = 60.0
+    launcher: Annotated[
+        Literal["local", "spawn"],
+        Meta(
+            description="How workers start: `local` forks them from a warm zygote, in milliseconds; with `spawn` each "
+            "is an interpreter of its own, which takes a second or two. `start --launcher` comes before."
+        ),
+    ] = "local"
+    pass_env: Annotated[
+        list[str],
+        Meta(
+            description="Variables that sessions get besides PATH, HOME, LANG, LC_*, TZ and VIRTUAL_ENV "
+            "(a proxy's, for example)."
+        ),
+    ] = []
+    default_model: Annotated[str, Meta(description="The model of sessions that name none.")] = EMBEDDED
+    models: Annotated[dict[str, ModelSettings], Meta(description="Models by name.")] = {}
+
+    def all_models(self) -> dict[str, ModelSettings]:
+        """Return the configured models and the embedded one."""
+        return {EMBEDDED: ModelSettings(provider="local")} | self.models
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings in force, and where each key's value comes from.
+
+    Args:
+        settings: the values.
+        origins: by key, ``models.NAME.KEY`` for what is in a model's table.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+
+def load_settings(
+    path: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings in force.
+
+    Args:
+        path: the configuration file; it need not exist.
+        environment: where CHAT_COORD_<KEY> is looked up; the process's own when None.
+        flags: what the command line said, by key.
+
+    Raises:
+        ConfigBad: names the file or variable, the key, and what is allowed.
+    """
+    return load_with_origins(path, environment, flags).settings
+
+
+def load_with_origins(
+    path: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Loaded:
+    """Return the settings in force and where they come from; see ``load_settings``.
+
+    Raises:
+        ConfigBad: names the file or variable, the key, and what is allowed.
+    """
+    return settings_of(str(path), _read_file(path), os.environ if environment is None else environment, flags)
+
+
+def settings_of(
+    source: str, document: Mapping[str, Any], environment: Mapping[str, str], flags: Mapping[str, str] | None = None
+) -> Loaded:
+    """Return what a configuration and an environment say, checked; see ``load_settings``.
+
+    Args:
+        source: what errors call the configuration.
+        document: its keys.
+        environment: where CHAT_COORD_<KEY> is looked up.
+        flags: what the command line says, by key.
+
+    Raises:
+        ConfigBad: names the source or variable, the key, and what is allowed.
+    """
+    hints = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = dict.fromkeys(hints, "default")
+    for key, value in document.items():
+        if key not in hints:
+            raise ConfigBad(f"{source}: there is no key {key!r}.", hint=f"Keys are: {', '.join(sorted(hints))}.")
+        if key == "models" and isinstance(value, dict):
+            values[key] = {name: _model(source, name, table) for name, table in value.items()}
+        else:
+            values[key] = _convert(source, key, value, hints[key], strict=True)
+        origins[key] = "file"
+    for key in set(hints) - {"models"}:
+        text = environment.get(variable(key))
+        if text is not None:
+            values[key] = _convert(variable(key), key, split(key, text), hints[key], strict=False)
+            origins[key] = "environment"
+    for key, text in (flags or {}).items():
+        values[key] = _convert(f"--{key.replace('_', '-')}", key, text, hints[key], strict=False)
+        origins[key] = "flag"
+    settings = Settings(**values)
+    _check_models(source, settings)
+    if settings.default_model not in settings.all_models():
+        where = variable("default_model") if origins["default_model"] == "environment" else source
+        names = ", ".join(sorted(settings.all_models()))
+        raise ConfigBad(
+            f"{where}: there is no model {settings.default_model!r} for default_model.", hint=f"Models: {names}."
+        )
+    for name in settings.models:
+        for field in ModelSettings.__struct_fields__:
+            origins[f"models.{name}.{field}"] = "file" if field in document["models"][name] else "default"
+    return Loaded(settings, origins)
+
+
+def _model(source: str, name: str, table: Any) -> ModelSettings:
+    """Return one table ``[models.NAME]``, each of its keys checked on its own, so that an error names the key."""
+    if not MODEL_NAME.fullmatch(name):
+        hint = "Use letters, digits, '.', '_' and '-'."
+        raise ConfigBad(f"{source}: models.{name}: that is no name for a model.", hint=hint)
+    if isinstance(table, dict):
+        for field, value in table.items():
+            key = f"models.{name}.{field}"
+            _convert(source, key, value, hint_of(source, key), strict=True)
+    found: ModelSettings = _convert(source, f"models.{name}", table, ModelSettings, strict=True)
+    return found
+
+
+def variable(key: str) -> str:
+    """Return the environment variable of a key."""
+    return f"CHAT_COORD_{key.upper()}"
+
+
+def split(key: str, text: str) -> str | list[str]:
+    """Return a value that was given as text in the form that its key wants: lists are separated by commas."""
+    return [part for part in text.split(",") if part] if key == "pass_env" else text
+
+
+def parse(source: str, key: str, text: str) -> Any:
+    """Return a key's value from text, checked.
+
+    Args:
+        source: what errors call the place where the text comes from.
+        key: a key of the schema, ``models.NAME.KEY`` for what is in a model's table.
+        text: the value; "" for an optional key of a model is None.
+
+    Raises:
+        ConfigBad: there is no such key, or the value is not allowed.
+    """
+    hint = hint_of(source, key)
+    if key.startswith("models.") and not text and type(None) in get_args(get_args(hint)[0]):
+        return None
+    return _convert(source, key, split(key, text), hint, strict=False)
+
+
+def hint_of(source: str, key: str) -> Any:
+    """Return a key's annotated type.
+
+    Raises:
+        ConfigBad: there is no such key.
+    """
+    hints = get_type_hints(Settings, include_extras=True)
+    name, field = model_key(key)
+    if name:
+        fields = get_type_hints(ModelSettings, include_extras=True)
+        if field in fields:
+            return fields[field]
+        hint = f"Keys of a model are: {', '.join(fields)}."
+        raise ConfigBad(f"{source}: there is no key {key!r}.", hint=hint)
+    if key not in hints or key == "models":
+        names = ", ".join(sorted(set(hints) - {"models"}))
+        raise ConfigBad(f"{source}: there is no key {key!r}.", hint=f"Keys are: {names}, models.NAME.KEY.")
+    return hints[key]
+
+
+def model_key(key: str) -> tuple[str, str]:
+    """Return name and key of ``models.NAME.KEY``, whose name may hold dots; two empty texts for another key."""
+    if not key.startswith("models."):
+        return "", ""
+    name, _, field = key.removeprefix("models.").rpartition(".")
+    return name, field
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigBad(f"{path} cannot be read: {error.strerror}.", hint="Check its owner and mode.") from error
+    except ValueError as error:
+        raise ConfigBad(f"{path} is not valid TOML: {error}.", hint="Mend that line, or move the file away.") from error
+
+
+def _convert(origin: str, key: str, value: Any, hint: Any, *, strict: bool) -> Any:
+    try:
+        return msgspec.convert(value, hint, strict=strict)
+    except msgspec.ValidationError as error:
+        where = str(error).partition(" - at `$")[2].rstrip("`")
+        reason = str(error).partition(" - at ")[0]
+        raise ConfigBad(f"{origin}: {key}{where}: {reason}.", hint=f"Allowed: {allowed(key)}.") from error
+
+
+def allowed(key: str) -> str:
+    """Return in words what a key may be."""
+    if key == "models" or (key.startswith("models.") and key.count(".") == 1):
+        return 'tables [models.NAME] with provider = "openai" or "local", base_url, model, api_key_env or api_key_file'
+    hint = hint_of("", key)
+    inner, meta = get_args(hint)[0], hint.__metadata__[0]
+    ending = ""
+    if type(None) in get_args(inner):
+        inner, ending = get_args(inner)[0], " or nothing"
+        meta = inner.__metadata__[0] if hasattr(inner, "__metadata__") else meta
+        inner = get_args(inner)[0] if hasattr(inner, "__metadata__") else inner
+    if get_origin(inner) is Literal:
+        return " or ".join(f'"{word}"' for word in get_args(inner))
+    kind = {int: "a whole number", float: "a number", str: "a text"}.get(inner, "a list of texts")
+    return (kind if meta.ge is None else f"{kind} from {meta.ge} to {meta.le}") + ending
+
+
+def description(key: str) -> str:
+    """Return in words what a key does."""
+    return str(hint_of("", key).__metadata__[0].description)
+
+
+def _check_models(source: str, settings: Settings) -> None:
+    for name, model in settings.models.items():
+        where = f"{source}: models.{name}"
+        if not model.model:
+            hint = "Say which model the endpoint shall use; for a local one, the path of its file."
+            raise ConfigBad(f"{where}: the key model is missing.", hint=hint)
+        if model.provider == "local" and not (Path(model.model).is_absolute() and model.model.endswith(".gguf")):
+            hint = "`chat-coord model use FILE.gguf` writes such a table."
+            raise ConfigBad(f"{where}: model is no absolute path of a .gguf file.", hint=hint)
+        if model.provider == "openai" and not _is_address(model.base_url):
+            raise ConfigBad(f"{where}: base_url is no http or https address.", hint=f"It is {model.base_url!r}.")
+        if model.api_key_env and model.api_key_file:
+            raise ConfigBad(f"{where}: api_key_env and api_key_file are both given.", hint="Give one of them.")
+
+
+def _is_address(text: str) -> bool:
+    """Say whether the text is an http or https address with a host."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)

@@ -1,0 +1,155 @@
+"""What clients are shown: the documents behind ``--json``. Every key is always there, None when unknown."""
+
+from typing import Literal
+
+import msgspec
+
+SessionType = Literal["debug", "planning", "development", "review"]
+SESSION_TYPES: tuple[str, ...] = ("debug", "planning", "development", "review")
+StopReason = Literal["completed", "cancelled", "failed", "interrupted", "poisoned"]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of everything that is shown."""
+
+
+class Usage(View, frozen=True):
+    """Tokens that a turn cost, as the model's server counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class ErrorView(View, frozen=True):
+    """Why a turn failed: a stable code, a sentence, a hint."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class ExitCard(View, frozen=True):
+    """How a worker's process ended.
+
+    ``signal`` is a name such as ``SIGSEGV``; ``at`` is in seconds since 1970; ``restarts`` counts those within the
+    restart window; ``seq_in_flight`` is the prompt that was being answered, if any.
+    """
+
+    reason: str
+    signal: str | None = None
+    exit_code: int | None = None
+    oom_suspected: bool = False
+    at: float = 0.0
+    seq_in_flight: int | None = None
+    stderr_tail: str = ""
+    restarts: int = 0
+
+
+class Memory(View, frozen=True):
+    """A process's memory in bytes; None until it was sampled."""
+
+    uss_bytes: int | None = None
+    rss_bytes: int | None = None
+
+
+class SessionView(View, frozen=True):
+    """One session as lists show it. Times are seconds since 1970."""
+
+    id: str
+    name: str
+    number: int | None
+    active: bool
+    type: str
+    model: str
+    node: str | None
+    cwd: str
+    residency: str
+    work: str
+    work_detail: dict[str, str | int | float | None] | None
+    display: str
+    unread: bool
+    pinned: bool
+    attached: bool
+    archived: bool
+    messages: int
+    tokens: int
+    pid: int | None
+    epoch: int
+    waiting_since: float | None
+    ask: dict[str, str] | None
+    exit_card: ExitCard | None
+    memory: Memory
+    created_at: float
+    last_active_at: float
+
+
+class HistoryRow(View, frozen=True):
+    """One message of a conversation."""
+
+    seq: int
+    role: str
+    text: str
+    turn_id: str | None
+    stop_reason: str | None
+    at: float
+    reply_to: int | None = None
+    error: ErrorView | None = None
+
+
+class SessionCounts(View, frozen=True):
+    """How many sessions there are, by where they are."""
+
+    live: int
+    queued: int
+    hibernated: int
+    total: int
+    max_active: int
+
+
+class ModelView(View, frozen=True):
+    """The default model and whether the embedded server runs for it."""
+
+    name: str
+    provider: str
+    server_pid: int | None
+
+
+class StoreView(View, frozen=True):
+    """The database: where, how large, and whether it takes changes."""
+
+    path: str
+    bytes: int
+    writable: bool
+
+
+class PermitsView(View, frozen=True):
+    """Permits for API calls. None until a governor hands them out."""
+
+    in_use: int | None = None
+    limit: int | None = None
+    waiting: int | None = None
+    gates: list[str] = []
+
+
+class StatusMemory(View, frozen=True):
+    """Memory of the coordinator and of all workers, in bytes."""
+
+    coordinator_rss_bytes: int | None
+    workers_uss_bytes: int | None
+
+
+class Status(View, frozen=True):
+    """The coordinator at a glance."""
+
+    pid: int
+    boot: int
+    version: str
+    home: str
+    uptime_s: float
+    sessions: SessionCounts
+    permits: PermitsView
+    memory: StatusMemory
+    store: StoreView
+    model: ModelView
+    rejected_frames: int
+    launcher: str = "local"

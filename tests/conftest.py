@@ -1,0 +1,68 @@
+"""Fixtures. A test that leaves a process, a socket file or a descriptor behind fails."""
+
+import contextlib
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+from protocol.paths import Home, runtime_folder
+from tests.support.model_server import ModelServer
+from tests.support.product import Product, kill_leftovers, our_processes, wait_for
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left() -> Iterator[None]:
+    before = _descriptors()
+    yield
+    gc.collect()
+    # A process that uses multiprocessing keeps one pipe to its resource tracker for as long as it lives.
+    kept = str(resource_tracker._resource_tracker._fd)
+    left = {fd: where for fd, where in _descriptors().items() if fd not in before and fd != kept}
+
+    assert left == {}
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that reads this folder
+            found[link.name] = str(link.readlink())
+    return found
+
+
+@pytest.fixture
+def model() -> Iterator[ModelServer]:
+    server = ModelServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Product]:
+    """The product in a new home, with nothing configured; it must leave nothing behind."""
+    folder = Path(tempfile.mkdtemp(prefix="cc-"))
+    product = Product(folder / "home")
+    yield product
+    product.stop()
+    sockets = runtime_folder(Home(product.home))
+    shutil.rmtree(folder, ignore_errors=True)
+    left_sockets = list(sockets.iterdir())
+    shutil.rmtree(sockets)
+    try:
+        wait_for(lambda: not our_processes(folder), 5)
+    except AssertionError:
+        pytest.fail(f"processes were left behind: {kill_leftovers(folder)}")
+
+    assert left_sockets == []
+
+
+@pytest.fixture
+def product(fresh: Product, model: ModelServer) -> Product:
+    """The product with the scripted model, not yet started."""
+    fresh.use_model(model.url)
+    return fresh

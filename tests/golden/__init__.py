@@ -1,0 +1,1 @@
+"""Frames of released versions of the protocol, kept for ever."""

@@ -1,0 +1,148 @@
+"""A frame that a released version sent is still read, and means what it meant.
+
+Each line of ``protocol-N.jsonl`` is one frame of version N: who reads it, the bytes, and the message. Files of released
+versions are only ever added to; ``python -m tests.golden.test_frames`` prints the lines for today's messages.
+"""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from protocol import messages as m
+from protocol.codec import Decoder, encode
+from protocol.views import (
+    ErrorView,
+    ExitCard,
+    HistoryRow,
+    Memory,
+    ModelView,
+    PermitsView,
+    SessionCounts,
+    SessionView,
+    Status,
+    StatusMemory,
+    StoreView,
+    Usage,
+)
+
+UNIONS = {
+    "client says": m.ClientSays,
+    "to client": m.ToClient,
+    "worker says": m.WorkerSays,
+    "to worker": m.ToWorker,
+    "both": m.Part | m.PartAck,
+}
+LINES = [
+    json.loads(line)
+    for path in sorted(Path(__file__).parent.glob("protocol-*.jsonl"))
+    for line in path.read_text(encoding="utf-8").splitlines()
+]
+ERROR = ErrorView(code="model.timeout", message="It did not answer in time.", hint="Try again.")
+ROW = HistoryRow(
+    seq=2, role="assistant", text="größer 🙂", turn_id="t", stop_reason="failed", at=1.5, reply_to=1, error=ERROR
+)
+SESSION = SessionView(
+    id="0123456789abcdef", name="a b", number=1, active=True, type="debug", model="m", node="host", cwd="/",
+    residency="live", work="running", work_detail={"seq": 1, "turn_id": "t", "prompts_waiting": 0}, display="running",
+    unread=False, pinned=False, attached=True, archived=False, messages=3, tokens=9, pid=42, epoch=2,
+    waiting_since=None, ask=None, exit_card=ExitCard(reason="killed", signal="SIGKILL", at=1.5, seq_in_flight=1),
+    memory=Memory(uss_bytes=1, rss_bytes=2), created_at=1.5, last_active_at=2.5,
+)  # fmt: skip
+STATUS = Status(
+    pid=42, boot=3, version="0.1.0", home="/h", uptime_s=1.5, permits=PermitsView(), rejected_frames=0,
+    launcher="local", sessions=SessionCounts(live=1, queued=0, hibernated=0, total=1, max_active=10),
+    memory=StatusMemory(coordinator_rss_bytes=1, workers_uss_bytes=None),
+    store=StoreView(path="/h/chat-coord.db", bytes=4_096, writable=True),
+    model=ModelView(name="embedded", provider="local", server_pid=None),
+)  # fmt: skip
+OWN = {"session": "0123456789abcdef", "epoch": 2}
+SAMPLES: list[object] = [
+    m.ClientHello(client="cli", pid=42),
+    m.ClientBye(),
+    m.ClientPing(),
+    m.Create(request=1, id="0123456789abcdef", name=None, type="debug", model="m", system="s", cwd="/", env={"A": "b"}),
+    m.Submit(request=2, session="a b", idem="k", text="hello", follow=True),
+    m.Fetch(request=3, session="a", after_seq=0, view=True),
+    m.ListSessions(request=4, offset=50, waiting=False, everything=True),
+    m.GetSession(request=5, session=None),
+    m.Switch(request=6, session="1"),
+    m.Rename(request=7, session="a", name="b"),
+    m.Close(request=8, session="a"),
+    m.Attach(request=9, session="a"),
+    m.Listen(request=10),
+    m.GetStatus(request=11),
+    m.ShutDown(request=12, now=False),
+    m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
+    m.ClientPong(boot=3),
+    m.Done(request=12),
+    m.SessionAnswer(request=5, session=SESSION),
+    m.SessionsAnswer(request=4, sessions=[SESSION], more=False),
+    m.Attached(request=9, session=SESSION, turn_id="t", pieces=2, text="so far"),
+    m.Ack(request=2, session="0123456789abcdef", seq=1, answered_by=None),
+    m.History(request=3, session="0123456789abcdef", rows=[ROW], more=True),
+    m.StatusAnswer(request=11, status=STATUS),
+    m.Refused(request=None, code="protocol.version", message="no", hint="h"),
+    m.Changed(seq=1, at=1.5, session="0123456789abcdef", name="a", before=None, after="starting", cause="created"),
+    m.Piece(session="0123456789abcdef", seq=1, turn_id="t", n=0, text="x"),
+    m.Final(
+        session="0123456789abcdef", seq=1, reply_seq=2, turn_id="t", stop_reason="failed", usage=Usage(), pieces=1,
+        queued_ms=1, first_piece_ms=None, duration_ms=9, error=ERROR,
+    ),
+    m.Hello(**OWN, token=b"\x00\xff", pid=42, seq=1, turn_id="t"),
+    m.Ping(**OWN, state="running", turn_id="t", loop_lag_ms=0),
+    m.Started(**OWN, seq=1, turn_id="t"),
+    m.Delta(**OWN, seq=1, turn_id="t", n=0, text="x"),
+    m.Reply(**OWN, seq=1, turn_id="t", text="x", stop_reason="completed", usage=Usage(input_tokens=1), pieces=1),
+    m.EndpointWanted(**OWN),
+    m.FetchBack(**OWN, before_seq=None),
+    m.Welcome(boot=3, name="a", type="debug", system=None),
+    m.Fenced(reason="old"),
+    m.Pong(boot=3),
+    m.Deliver(seq=1, text="hello"),
+    m.Rack(turn_id="t"),
+    m.Endpoint(
+        provider="openai", base_url="http://h/v1", model="m", api_key="k", context_tokens=None, max_output_tokens=5
+    ),
+    m.EndpointRefused(error=ERROR),
+    m.HistoryBack(rows=[ROW], more=False),
+    m.Renamed(name="b"),
+    m.Leave(),
+    m.Part(transfer=1, n=0, last=True, crc=7, data=b"\x00\xff"),
+    m.PartAck(transfer=1, n=0),
+]  # fmt: skip
+
+
+def readers(message: object) -> list[str]:
+    return [name for name, union in UNIONS.items() if isinstance(message, get_args(union))]
+
+
+def as_json(message: object) -> object:
+    return json.loads(msgspec.json.encode(message))
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line['reader']}: {line['kind']}")
+def test_a_frame_of_a_released_version_means_what_it_meant(line):
+    message = Decoder(UNIONS[line["reader"]]).decode(bytes.fromhex(line["frame"]))
+    meant, means = line["message"], as_json(message)
+
+    assert type(message).__name__ == line["kind"]
+    if isinstance(meant, dict):  # later versions may add fields
+        assert {key: means[key] for key in meant} == meant
+    else:
+        assert means == meant
+
+
+def test_every_kind_of_message_has_a_golden_frame():
+    kept = {line["kind"] for line in LINES}
+
+    assert kept == {kind.__name__ for union in UNIONS.values() for kind in get_args(union)}
+
+
+if __name__ == "__main__":
+    for sample in SAMPLES:
+        for reader in readers(sample):
+            kind, frame = type(sample).__name__, encode(sample).hex()  # type: ignore[arg-type]
+            print(json.dumps({"reader": reader, "kind": kind, "frame": frame, "message": as_json(sample)}))

@@ -1,0 +1,146 @@
+"""A scripted model: a real HTTP server on loopback that speaks the OpenAI protocol and keeps a ledger.
+
+What it does is said by the prompt: ``echo`` answers with what it was shown, other words in ``BEHAVIOURS`` make it slow,
+failing or silent.
+"""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Call:
+    """One request."""
+
+    prompt: str
+    messages: list[dict[str, str]]
+    key: str
+    began_s: float
+    ended_s: float | None = None
+    said: list[str] = field(default_factory=list)
+
+
+class ModelServer:
+    """The server, its ledger and its high-water mark of requests at once."""
+
+    def __init__(self, key: str = "test-key") -> None:
+        self.key = key
+        self.calls: list[Call] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.gate = threading.Event()  # "wait" answers its second half only when this is set
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.gate.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(5)
+
+    def calls_of(self, prompt: str) -> list[Call]:
+        return [call for call in self.calls if call.prompt == prompt]
+
+    # ---- one request
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = json.loads(request.rfile.read(int(request.headers["content-length"])))
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        messages = body["messages"]
+        call = Call(messages[-1]["content"], messages, key, time.monotonic())
+        with self._lock:
+            self.calls.append(call)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            self._answer(request, body, call)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the worker was killed or cancelled
+        finally:
+            call.ended_s = time.monotonic()
+            with self._lock:
+                self.at_once -= 1
+
+    def _answer(self, request: BaseHTTPRequestHandler, body: dict, call: Call) -> None:
+        if call.key != self.key:
+            self._refuse(request, 401, "that key is wrong")
+            return
+        if body["model"] != "scripted":
+            self._refuse(request, 404, f"no model {body['model']}")
+            return
+        word, _, rest = call.prompt.partition(" ")
+        if word == "status":
+            self._refuse(request, int(rest), f"as you asked: {rest}")
+            return
+        request.send_response(200)
+        request.send_header("content-type", "text/event-stream")
+        request.send_header("connection", "close")
+        request.end_headers()
+        request.close_connection = True
+        if word == "garbage":
+            request.wfile.write(b"data: {not json\n\n")
+            return
+        for piece in self._pieces(word, rest, call):
+            call.said.append(piece)
+            self._send(request, {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
+        if word == "break":
+            return
+        self._send(request, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        said = len("".join(call.said))
+        usage = {"prompt_tokens": 10 * len(call.messages), "completion_tokens": said, "total_tokens": said}
+        self._send(request, {"choices": [], "usage": usage})
+        request.wfile.write(b"data: [DONE]\n\n")
+
+    def _pieces(self, word: str, rest: str, call: Call):
+        """Yield the pieces of the reply."""
+        if word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
+            number, _, tag = rest.partition(" ")
+            for i in range(int(number)):
+                yield f"{tag}{i};"
+                time.sleep(0.01)
+        elif word == "wait":  # the first half, and after the gate opened the second
+            yield "first half, "
+            self.gate.wait(60)
+            yield "second half"
+        elif word == "big":
+            yield "x" * int(rest)
+        elif word == "raw":  # the reply is the rest, as it is
+            yield rest
+        elif word == "break":
+            yield "half a"
+        else:  # everything that was said before by the user, so that context can be seen
+            users = [m["content"] for m in call.messages if m["role"] == "user"]
+            for user in users:
+                yield f"<{user}>"
+
+    def _send(self, request: BaseHTTPRequestHandler, facts: dict) -> None:
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "scripted"} | facts
+        request.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        request.wfile.flush()
+
+    def _refuse(self, request: BaseHTTPRequestHandler, status: int, message: str) -> None:
+        body = json.dumps({"error": {"message": message, "type": "refused"}}).encode()
+        request.send_response(status)
+        request.send_header("content-type", "application/json")
+        request.send_header("content-length", str(len(body)))
+        request.send_header("retry-after-ms", "1")  # the SDK tries again at once instead of after a second
+        request.end_headers()
+        request.wfile.write(body)

@@ -1,0 +1,341 @@
+"""A world for the core without a process, a socket or a clock: it performs effects in memory, one step at a time.
+
+What the machine orders is answered the way the shell would: commits with outcomes, spawns with processes, in the order
+that the test chooses.
+"""
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+
+from coordinator.core import effects as e
+from coordinator.core import events as ev
+from coordinator.core.machine import Machine
+from protocol import messages as m
+from protocol.settings import ModelSettings, Settings
+from protocol.views import Usage
+
+CLIENT = b"client"
+FIRST = "00000000000000aa"
+
+
+def state(world: "Simulated", session: str) -> tuple[str, str]:
+    """Return residency and work of a session."""
+    found = world.world.sessions[session]
+    return found.residency.value, found.work.value
+
+
+@dataclass
+class SimulatedStore:
+    """What is durable, as ``coordinator.shell.records`` keeps it."""
+
+    sessions: dict[str, dict] = field(default_factory=dict)
+    messages: dict[str, list[dict]] = field(default_factory=dict)
+    active: dict[str, str] = field(default_factory=dict)
+    boots: int = 1
+
+    def apply(self, change: e.Change) -> ev.Outcome:
+        row = self.sessions.get(getattr(change, "session", None) or "", {})
+        match change:
+            case e.InsertSession():
+                self.sessions[change.session] = {
+                    "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
+                    "unread": False, "pid": None, "card": None, "digest": b"",
+                }  # fmt: skip
+                self.messages[change.session] = []
+                return self._bump(change.session)
+            case e.BumpEpoch():
+                return self._bump(change.session)
+            case e.InsertPrompt():
+                return self._insert_prompt(change)
+            case e.InsertReply():
+                row["unread"] = change.unread
+                return self._insert_reply(change)
+            case e.SaveStarted():
+                self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
+            case e.SaveRoster():
+                if row["epoch"] == change.epoch:
+                    row["pid"] = change.pid
+            case e.SaveExit():
+                row["card"] = change.card
+            case e.SaveName():
+                row["name"] = change.name
+            case e.SaveClosed():
+                row["closed"] = True
+            case e.SaveFailed():
+                row["failed"] = change.failed
+            case e.SaveSeen():
+                row["unread"] = False
+            case e.SaveActive():
+                self.active.pop(change.client, None)
+                if change.session is not None:
+                    self.active[change.client] = change.session
+        return ev.Outcome()
+
+    def _bump(self, session: str) -> ev.Outcome:
+        row = self.sessions[session]
+        row["epoch"] += 1
+        row["pid"] = None
+        token = f"{session}-{row['epoch']}".encode()
+        row["digest"] = hashlib.sha256(token).digest()
+        return ev.Outcome(epoch=row["epoch"], token=token, token_sha256=row["digest"])
+
+    def _insert_prompt(self, change: e.InsertPrompt) -> ev.Outcome:
+        rows = self.messages[change.session]
+        for row in rows:
+            if row.get("idem") == change.idem:
+                reply = next((r for r in rows if r.get("reply_to") == row["seq"]), None)
+                return ev.Outcome(
+                    seq=row["seq"],
+                    is_new=False,
+                    conflict=row["text"] != change.text,
+                    answered_by=reply and reply["seq"],
+                )
+        rows.append({"seq": len(rows) + 1, "idem": change.idem, "text": change.text, "turn_id": None})
+        return ev.Outcome(seq=len(rows))
+
+    def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
+        rows = self.messages[change.session]
+        for row in rows:
+            if row.get("reply_to") == change.reply_to:
+                return ev.Outcome(seq=row["seq"], is_new=False)
+        seq = len(rows) + 1
+        rows.append({"seq": seq, "reply_to": change.reply_to, "text": change.text, "stop_reason": change.stop_reason})
+        return ev.Outcome(seq=seq)
+
+    def unanswered(self, session: str) -> list[dict]:
+        rows = self.messages[session]
+        answered = {row.get("reply_to") for row in rows}
+        return [row for row in rows if "idem" in row and row["seq"] not in answered]
+
+    def load(self) -> tuple[ev.StoredSession, ...]:
+        """What the next coordinator reads."""
+        return tuple(
+            ev.StoredSession(
+                id=key,
+                name=row["name"],
+                number=row["change"].number,
+                type=row["change"].type,
+                model=row["change"].model,
+                system=row["change"].system,
+                cwd=row["change"].cwd,
+                env=row["change"].env,
+                epoch=row["epoch"],
+                token_sha256=row["digest"],
+                closed=row["closed"],
+                failed=row["failed"],
+                unread=row["unread"],
+                messages=len(self.messages[key]),
+                tokens=0,
+                created_at=row["change"].at,
+                last_active_at=row["change"].at,
+                exit_card=row["card"],
+                unanswered=tuple(ev.StoredPrompt(p["seq"], p["text"], p["turn_id"]) for p in self.unanswered(key)),
+                pid=row["pid"],
+                start_ticks=None if row["pid"] is None else 1,
+            )
+            for key, row in self.sessions.items()
+        )
+
+
+class Simulated:
+    """The machine with simulated surroundings.
+
+    Args:
+        commits_at_once: perform commits and spawns immediately; otherwise they wait in ``pending`` for ``settle``.
+    """
+
+    def __init__(self, *, commits_at_once: bool = True, **settings: object) -> None:
+        models = {"m": ModelSettings(provider="openai", model="m", base_url="http://127.0.0.1:1/v1")}
+        self._settings = Settings(default_model="m", models=models, **settings)
+        self.machine = Machine(self._settings)
+        self.store = SimulatedStore()
+        self.now_s = 1_000.0
+        self.to_clients: list[tuple[bytes, m.Message]] = []
+        self.to_workers: list[tuple[bytes, m.Message]] = []
+        self.processes: dict[tuple[str, int], bytes] = {}
+        self.signals: list[tuple[str, int, str]] = []
+        self.timers: list[tuple[float, tuple[str, str, int]]] = []
+        # Changes that are not durable yet, and events on their way; a change is applied when its turn comes.
+        self.pending: deque[ev.Event | e.Change] = deque()
+        self.left = False
+        self._at_once = commits_at_once
+        self._requests = 0
+        self._pids = 100
+        self._orders = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        alive = frozenset(s.id for s in self.store.load() if s.pid is not None and (s.id, s.epoch) in self.processes)
+        self.step(
+            ev.Booted(self.store.boots, "node", 1_700_000_000.0, self.store.load(), dict(self.store.active), alive)
+        )
+        self.say(m.ClientHello(client="cli", pid=1))
+
+    def reboot(self) -> None:
+        """SIGKILL the coordinator and start another: what was not committed is gone, processes go on."""
+        self.pending.clear()
+        self.timers.clear()
+        self.signals.clear()
+        self.left = False
+        self.store.boots += 1
+        self.machine = Machine(self._settings)
+        self._begin()
+
+    @property
+    def world(self):
+        return self.machine.world
+
+    # ---- time
+
+    def step(self, event: ev.Event) -> None:
+        for effect in self.machine.step(event, self.now_s):
+            self._perform(effect)
+        if self._at_once:
+            self.settle()
+
+    def settle(self) -> None:
+        while self.pending:
+            self.step_one()
+
+    def step_one(self) -> None:
+        event = self.pending.popleft()
+        if isinstance(event, e.Change):
+            event = ev.Committed(event, self.store.apply(event))
+        for effect in self.machine.step(event, self.now_s):
+            self._perform(effect)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, second by second, with its timers and ticks."""
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s = min(end_s, self.now_s + 1)
+            due = sorted(t for t in self.timers if t[0] <= self.now_s)
+            self.timers = [t for t in self.timers if t[0] > self.now_s]
+            for _, key in due:
+                self.step(ev.TimerFired(key))
+            self.step(ev.Ticked(1_700_000_000.0 + self.now_s))
+
+    def _perform(self, effect: e.Effect) -> None:
+        match effect:
+            case e.SendClient():
+                self.to_clients.append((effect.peer, effect.message))
+            case e.SendWorker():
+                self.to_workers.append((effect.peer, effect.message))
+            case e.Commit():
+                self.pending.append(effect.change)
+            case e.SpawnWorker():
+                self._pids += 1
+                self.processes[effect.session, effect.epoch] = effect.token
+                self.pending.append(ev.WorkerSpawned(effect.session, effect.epoch, self._pids, 1))
+            case e.EndWorker():
+                self.signals.append((effect.session, effect.epoch, effect.signal))
+            case e.StartTimer():
+                self.timers.append((self.now_s + effect.delay_s, effect.key))
+            case e.LeaveLoop():
+                self.left = True
+
+    # ---- clients
+
+    def say(self, message: m.Message, peer: bytes = CLIENT) -> list[m.Message]:
+        """Send a client's message; returns what came back to it."""
+        before = len(self.to_clients)
+        self.step(ev.ClientSpoke(peer, message))
+        return [message for to, message in self.to_clients[before:] if to == peer]
+
+    def ask(self, kind: type, peer: bytes = CLIENT, **fields: object) -> m.Message:
+        """Send a request and return its answer."""
+        self._requests += 1
+        answers = self.say(kind(request=self._requests, **fields), peer)
+        return next(a for a in answers if getattr(a, "request", None) == self._requests)
+
+    def order_session(self, name: str) -> list[m.Message]:
+        """Order a session; the first one has FIRST as its id. Returns what was answered at once."""
+        self._orders += 1
+        order = m.Create(
+            request=self._orders + 1_000,
+            id=f"{0xA9 + self._orders:016x}",
+            name=name,
+            type="debug",
+            model=None,
+            system=None,
+            cwd="/",
+            env={},
+        )
+        return self.say(order)
+
+    def create(self, name: str | None = None, peer: bytes = CLIENT, **fields: object) -> m.Message:
+        self._requests += 1
+        order = {"type": "development", "model": None, "system": None, "cwd": "/", "env": {}} | fields
+        return self.ask(m.Create, peer, id=f"{self._requests:016x}", name=name, **order)
+
+    def new(self, name: str) -> str:
+        """Make a session, live, and return its id."""
+        answer = self.create(name)
+        assert isinstance(answer, m.SessionAnswer), answer
+        self.hello(answer.session.id)
+        return answer.session.id
+
+    def submit(self, session: str, text: str, idem: str | None = None, *, follow: bool = False) -> m.Message:
+        self._requests += 1
+        return self.ask(m.Submit, session=session, idem=idem or f"idem{self._requests}", text=text, follow=follow)
+
+    def heard(self, kind: type, peer: bytes = CLIENT) -> list:
+        return [message for to, message in self.to_clients if to == peer and isinstance(message, kind)]
+
+    # ---- workers
+
+    def peer(self, session: str, epoch: int | None = None) -> bytes:
+        return f"worker-{session}-{epoch or self.epoch(session)}".encode()
+
+    def epoch(self, session: str) -> int:
+        return self.world.sessions[session].epoch
+
+    def report(self, session: str, kind: type, epoch: int | None = None, **fields: object) -> list[m.Message]:
+        """Send a worker's message; returns what came back to it."""
+        number = epoch or self.epoch(session)
+        peer = self.peer(session, number)
+        before = len(self.to_workers)
+        self.step(ev.WorkerSpoke(peer, kind(session=session, epoch=number, **fields)))
+        return [message for to, message in self.to_workers[before:] if to == peer]
+
+    def hello(self, session: str, epoch: int | None = None, **fields: object) -> list[m.Message]:
+        number = epoch or self.epoch(session)
+        token = self.processes.get((session, number), b"no token")
+        pid = self.world.sessions[session].pid or 7
+        return self.report(session, m.Hello, number, token=token, pid=pid, **fields)
+
+    def answer(self, session: str, seq: int, text: str, *, started: bool = True) -> list[m.Message]:
+        """Let the worker begin a turn, say a piece, and end it."""
+        turn = f"turn-{session}-{seq}"
+        if started:
+            self.report(session, m.Started, seq=seq, turn_id=turn)
+            self.report(session, m.Delta, seq=seq, turn_id=turn, n=0, text=text)
+        return self.report(
+            session,
+            m.Reply,
+            seq=seq,
+            turn_id=turn,
+            text=text,
+            stop_reason="completed",
+            usage=Usage(input_tokens=1, output_tokens=2),
+            pieces=1,
+        )
+
+    def die(
+        self, session: str, epoch: int | None = None, signal: str | None = "SIGKILL", code: int | None = None
+    ) -> None:
+        number = epoch or self.epoch(session)
+        self.processes.pop((session, number), None)
+        kind = "signaled" if signal else "exited"
+        self.step(ev.WorkerExited(session, number, kind, signal, code, "last words"))
+
+
+def live(**settings: object) -> Simulated:
+    """A world with a live session FIRST, named a, whose commits wait for the test."""
+    world = Simulated(commits_at_once=False, **settings)
+    world.order_session("a")
+    world.settle()
+    world.hello(FIRST)
+    world.settle()
+    return world

@@ -1,0 +1,58 @@
+"""Reading logs: the last lines whatever their length, and only whole lines as they come."""
+
+import pytest
+
+from client import log_files
+from client.log_files import LogFile
+
+
+@pytest.fixture
+def log(tmp_path):
+    return LogFile(tmp_path / "x.stderr", is_stderr=True)
+
+
+def texts(entries):
+    return [entry["message"] for entry in entries]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 100])
+@pytest.mark.parametrize("block", [1, 3, 7, 1_000])
+@pytest.mark.parametrize("ending", ["\n", ""])
+def test_the_last_lines_are_found_whatever_the_size_of_a_block(log, monkeypatch, count, block, ending):
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", block)
+    lines = [f"line {number}" for number in range(9)]
+    log.path.write_text("\n".join(lines) + ending)
+
+    assert texts(log.tail(count)) == (lines[-count:] if count else [])
+
+
+def test_only_whole_lines_are_shown_as_they_come_and_none_twice(log):
+    log.path.write_text("one\n")
+
+    assert texts(log.tail(5)) == ["one"]
+    with log.path.open("a") as file:
+        file.write("tw")
+        file.flush()
+        assert log.more() == []
+        file.write("o\nthree\n")
+    assert texts(log.more()) == ["two", "three"]
+    assert log.more() == []
+
+
+def test_a_file_that_comes_later_is_begun_anew_or_is_replaced_is_read_from_its_beginning(log):
+    assert log.tail(5) == log.more() == []
+    log.path.write_text("first\n")
+    assert texts(log.more()) == ["first"]
+    log.path.write_text("a\n")
+    assert texts(log.more()) == ["a"]
+    other = log.path.with_name("other")
+    other.write_text("b\nc\n")
+    other.replace(log.path)
+    assert texts(log.more()) == ["b", "c"]
+
+
+def test_a_line_without_an_end_is_shown_in_pieces(log, monkeypatch):
+    monkeypatch.setattr(log_files, "LINE_BYTES", 4)
+    log.path.write_text("abcdef\n")
+
+    assert [texts(log.more()), texts(log.more())] == [["abcd"], ["ef"]]

@@ -1,0 +1,82 @@
+"""A look at the database makes no file, takes no lock and changes nothing, with and without a write-ahead log."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from coordinator.shell import store_check
+
+WRITE = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = WAL")
+db.execute("CREATE TABLE t (x)")
+db.execute("INSERT INTO t VALUES (zeroblob(50000))")
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+db.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "chat #1?.db"
+
+
+def write(path, ending):
+    done = subprocess.run([sys.executable, "-c", WRITE, path, ending], check=False)
+    assert done.returncode == (-signal.SIGKILL if ending == "kill" else 0)
+
+
+def files(folder):
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("ending", ["close", "kill", "kill without index"])
+def test_a_look_changes_nothing(path, tmp_path, ending):
+    write(path, ending.split()[0])
+    if ending == "kill without index":
+        path.with_name(path.name + "-shm").unlink()
+    before = files(tmp_path)
+
+    assert store_check.look(path) == (True, f"{path.stat().st_size / 1e6:.1f} MB, quick_check is ok")
+    assert files(tmp_path) == before
+
+
+def test_what_is_only_in_the_write_ahead_log_is_looked_at_too(path):
+    write(path, "kill")
+    log = path.with_name(path.name + "-wal")
+
+    assert log.stat().st_size > path.stat().st_size
+    with store_check._open(path) as db:
+        assert db.execute("SELECT length(x) FROM t").fetchone() == (50_000,)
+    db.close()
+
+
+def test_a_folder_in_its_place_a_newer_schema_and_no_file_are_told(path, tmp_path):
+    assert store_check.look(tmp_path) == (False, f"{tmp_path} is no plain file")
+    assert store_check.look(path)[0] is False
+
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    assert "version 99" in store_check.look(path)[1]
+
+
+def test_a_look_that_takes_too_long_is_ended(path, monkeypatch):
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE t (x)")
+    db.executemany("INSERT INTO t VALUES (?)", [(os.urandom(10),)] * 20_000)
+    db.commit()
+    db.close()
+    monkeypatch.setattr(store_check, "LOOK_S", -1.0)
+    monkeypatch.setattr(store_check, "STEPS", 1)
+    is_ok, finding = store_check.look(path)
+
+    assert is_ok
+    assert "no damage in what could be read" in finding

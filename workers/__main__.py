@@ -1,0 +1,25 @@
+"""A worker in an interpreter of its own: ``python -m workers``, with the order to start on standard input.
+
+The order holds the worker's token, so it is neither an argument nor a variable: others could read those. It is read
+when everything is imported; then standard input is let go, and that tells the coordinator that this start is through.
+"""
+
+import sys
+
+from protocol.codec import Decoder
+from protocol.launch import Fork
+from workers.child import become
+from workers.shell.title import set_title
+
+
+def main() -> None:
+    """Read the order and become the worker; without an order, the coordinator is gone and nobody is needed."""
+    set_title("a new worker")  # while the environment is whole: the place of the title is found through it
+    order = sys.stdin.buffer.read()
+    if order:
+        decoder: Decoder[Fork] = Decoder(Fork)
+        become(decoder.decode(order))
+
+
+if __name__ == "__main__":
+    main()

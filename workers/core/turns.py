@@ -1,0 +1,62 @@
+"""What a worker does with prompts, replies and the loss of its coordinator. Pure.
+
+The coordinator sends a prompt again until it hears of it, and the worker sends a reply again until RACK: so both
+recognise what they have seen, the prompt by its seq, the reply by its turn.
+"""
+
+from dataclasses import dataclass
+
+from protocol.messages import Deliver, Reply
+
+RESEND_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The turn that is being answered."""
+
+    seq: int
+    turn_id: str
+    prompt: str
+
+
+class Turns:
+    """At most one turn runs; a reply is kept until it is confirmed."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.unconfirmed: Reply | None = None
+        self._sent_s = 0.0
+        self._highest_seq = 0
+
+    def accept(self, deliver: Deliver, turn_id: str) -> Running | None:
+        """Return the turn to begin, or None when the prompt was seen before."""
+        if deliver.seq <= self._highest_seq:
+            return None
+        self._highest_seq = deliver.seq
+        self.running = Running(deliver.seq, turn_id, deliver.text)
+        return self.running
+
+    def finish(self, reply: Reply, now_s: float) -> None:
+        """The turn is over; the reply waits for its RACK."""
+        self.running = None
+        self.unconfirmed = reply
+        self._sent_s = now_s
+
+    def confirm(self, turn_id: str) -> None:
+        """The reply is committed."""
+        if self.unconfirmed is not None and self.unconfirmed.turn_id == turn_id:
+            self.unconfirmed = None
+
+    def due(self, now_s: float) -> Reply | None:
+        """Return the reply that must be sent again now, if any."""
+        if self.unconfirmed is None or now_s - self._sent_s < RESEND_S:
+            return None
+        self._sent_s = now_s
+        return self.unconfirmed
+
+    @property
+    def in_hand(self) -> tuple[int | None, str | None]:
+        """Seq and turn that HELLO names after a reconnect: the running one, or the one whose reply is unconfirmed."""
+        held = self.running or self.unconfirmed
+        return (held.seq, held.turn_id) if held is not None else (None, None)

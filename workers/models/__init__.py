@@ -1,0 +1,1 @@
+"""Models: the port that a turn is streamed through, its adapter, and the embedded server's host process."""

@@ -1,0 +1,1 @@
+"""Hands and senses of a worker: its loop and its sockets."""

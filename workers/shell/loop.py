@@ -1,0 +1,302 @@
+"""A worker's main loop: messages in, a turn at a time, heartbeats out.
+
+It says hello until it is welcomed, fetches back its history, and then answers what is delivered. When the coordinator
+goes away it finishes its turn, keeps the reply, and says hello to the next one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from protocol import messages as m
+from protocol.codec import Decoder, encode
+from protocol.errors import ChatCoordError
+from protocol.ids import new_id
+from protocol.launch import Fork
+from protocol.limits import CUT_MARK, REPLY_BYTES, RESTORE_BYTES, cut
+from protocol.logs import log_to
+from protocol.mailbox import Mailbox
+from protocol.views import ErrorView, HistoryRow, StopReason, Usage
+from workers.core.conversation import Conversation
+from workers.core.instructions import instructions_for
+from workers.core.turns import Running, Turns
+from workers.models.port import ChatModel, ModelFailed, Question
+from workers.shell.gather import Gatherer
+from workers.shell.title import set_title
+
+HEARTBEAT_S = 1.0
+# Without a coordinator for this long a worker leaves; the session is in the store.
+ORPHAN_S = 900.0
+# Covers the start of the embedded model's server.
+ENDPOINT_S = 90.0
+EXIT_CLEAN = 0
+EXIT_FENCED = 3
+
+log = logging.getLogger(__name__)
+_decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
+
+
+def run(fork: Fork, model: ChatModel) -> int:
+    """Serve a session until it is told to leave, and return the exit code of the process."""
+    log_to(Path(fork.events_log), f"worker {fork.session} {fork.epoch}")
+    return asyncio.run(Worker(fork, model).serve())
+
+
+class ReplyTooLong(Exception):
+    """The model went on beyond what is stored."""
+
+
+class Worker:
+    """One session's process.
+
+    Args:
+        fork: who this is and where the coordinator answers.
+        model: what answers prompts.
+    """
+
+    def __init__(self, fork: Fork, model: ChatModel) -> None:
+        self._session = fork.session
+        self._epoch = fork.epoch
+        self._token = fork.token
+        self._endpoint_path = fork.endpoint
+        self._model = model
+        self._conversation = Conversation(RESTORE_BYTES)
+        self._turns = Turns()
+        self._boot: int | None = None
+        self._welcome: m.Welcome | None = None
+        self._restored: list[HistoryRow] | None = []
+        self._restored_bytes = 0
+        self._waiting: m.Deliver | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._endpoint: asyncio.Future[m.Endpoint] | None = None
+        self._heard_s = time.monotonic()
+        self._beats = 0
+
+    async def serve(self) -> int:
+        """Run until told to leave."""
+        self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._leave, EXIT_CLEAN)
+        self._mailbox = Mailbox(self._endpoint_path, self._on_frame)
+        self._say_hello()
+        beats = asyncio.create_task(self._beat())
+        try:
+            return await self._exit
+        finally:
+            for task in (beats, self._turn):
+                if task is not None:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+            self._mailbox.close()
+
+    # ---- out
+
+    def _send(self, message: m.WorkerSays) -> None:
+        self._mailbox.send(encode(message))
+
+    def _say_hello(self) -> None:
+        seq, turn_id = self._turns.in_hand
+        self._send(
+            m.Hello(
+                session=self._session, epoch=self._epoch, token=self._token, pid=os.getpid(), seq=seq, turn_id=turn_id
+            )
+        )
+
+    async def _beat(self) -> None:
+        lag_ms = 0
+        while True:
+            begun_s = time.monotonic()
+            await asyncio.sleep(HEARTBEAT_S)
+            lag_ms = max(0, round((time.monotonic() - begun_s - HEARTBEAT_S) * 1000))
+            if time.monotonic() - self._heard_s > ORPHAN_S:
+                log.info("no coordinator: leaving")
+                self._leave(EXIT_CLEAN)
+                return
+            if self._welcome is None:
+                self._say_hello()
+                continue
+            running = self._turns.running
+            self._send(
+                m.Ping(
+                    session=self._session,
+                    epoch=self._epoch,
+                    state="running" if running else "idle",
+                    turn_id=running.turn_id if running else None,
+                    loop_lag_ms=lag_ms,
+                )
+            )
+            if self._restored is not None:
+                self._fetch_back()
+            reply = None if self._mailbox.is_sending else self._turns.due(time.monotonic())
+            if reply is not None:
+                self._send(reply)
+
+    # ---- in
+
+    def _on_frame(self, frame: bytes) -> None:
+        self._heard_s = time.monotonic()
+        try:
+            message = _decoder.decode(frame)
+        except ChatCoordError as error:
+            log.warning("unreadable message", extra={"error": error.message})
+            return
+        match message:
+            case m.Welcome():
+                self._on_welcome(message)
+            case m.Fenced():
+                log.warning("fenced", extra={"reason": message.reason})
+                self._leave(EXIT_FENCED)
+            case m.Leave():
+                self._leave(EXIT_CLEAN)
+            case m.Pong():
+                if message.boot != self._boot:
+                    self._say_hello()
+            case m.HistoryBack():
+                self._on_history(message)
+            case m.Deliver():
+                self._on_deliver(message)
+            case m.Rack():
+                self._turns.confirm(message.turn_id)
+            case m.Renamed():
+                set_title(message.name)
+            case m.Endpoint():
+                if self._endpoint is not None and not self._endpoint.done():
+                    self._endpoint.set_result(message)
+            case m.EndpointRefused():
+                if self._endpoint is not None and not self._endpoint.done():
+                    why = message.error
+                    self._endpoint.set_exception(ModelFailed(why.code, why.message, hint=why.hint))
+            case m.Refused():
+                log.warning("refused", extra={"code": message.code, "reason": message.message})
+
+    def _leave(self, code: int) -> None:
+        if not self._exit.done():
+            self._exit.set_result(code)
+
+    def _on_welcome(self, welcome: m.Welcome) -> None:
+        if welcome.boot != self._boot:
+            self._mailbox.forget()
+        self._boot = welcome.boot
+        self._welcome = welcome
+        set_title(welcome.name)
+        if self._restored is not None:
+            self._fetch_back()
+        if self._turns.unconfirmed is not None:
+            self._send(self._turns.unconfirmed)
+        if self._endpoint is not None and not self._endpoint.done():
+            self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
+
+    def _fetch_back(self) -> None:
+        rows = self._restored or []
+        before = min((row.seq for row in rows), default=None)
+        self._send(m.FetchBack(session=self._session, epoch=self._epoch, before_seq=before))
+
+    def _on_history(self, page: m.HistoryBack) -> None:
+        if self._restored is None:
+            return
+        known = {row.seq for row in self._restored}
+        self._restored += [row for row in page.rows if row.seq not in known]
+        self._restored_bytes += sum(len(row.text) for row in page.rows)
+        if page.more and self._restored_bytes < RESTORE_BYTES:
+            self._fetch_back()
+            return
+        self._conversation.restore(self._restored)
+        self._restored = None
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._on_deliver(waiting)
+
+    def _on_deliver(self, deliver: m.Deliver) -> None:
+        if self._restored is not None:
+            self._waiting = deliver
+            return
+        running = self._turns.accept(deliver, new_id())
+        if running is not None:
+            self._turn = asyncio.create_task(self._answer(running))
+
+    # ---- a turn
+
+    async def _answer(self, running: Running) -> None:
+        said: list[str] = []
+        gatherer = Gatherer(lambda n, text: self._send_delta(running, n, text))
+        usage, error = Usage(), None
+        stop_reason: StopReason = "completed"
+        try:
+            usage = await self._stream(running, said, gatherer)
+        except ReplyTooLong:
+            log.warning("reply cut", extra={"turn": running.turn_id})
+        except ModelFailed as failure:
+            stop_reason = "failed"
+            error = ErrorView(code=failure.case, message=failure.message, hint=failure.hint)
+        except Exception as failure:
+            log.exception("turn failed", extra={"turn": running.turn_id})
+            stop_reason = "failed"
+            reason = f"{type(failure).__name__}: {failure}"
+            error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
+        gatherer.flush()
+        text = cut("".join(said), REPLY_BYTES, CUT_MARK.format(limit=REPLY_BYTES))
+        self._conversation.add(running.prompt, text, is_whole=stop_reason == "completed")
+        reply = m.Reply(
+            session=self._session,
+            epoch=self._epoch,
+            seq=running.seq,
+            turn_id=running.turn_id,
+            text=text,
+            stop_reason=stop_reason,
+            usage=usage,
+            pieces=gatherer.pieces,
+            error=error,
+        )
+        self._turns.finish(reply, time.monotonic())
+        self._send(reply)
+
+    async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Usage:
+        endpoint = await self._find_endpoint()
+        self._send(m.Started(session=self._session, epoch=self._epoch, seq=running.seq, turn_id=running.turn_id))
+        size = 0
+
+        def on_piece(piece: str) -> None:
+            nonlocal size
+            text = piece.encode(errors="replace").decode()  # a model may send half of a surrogate pair
+            said.append(text)
+            gatherer.add(text)
+            size += len(text)
+            if size > REPLY_BYTES:
+                raise ReplyTooLong
+
+        welcome = self._welcome
+        session_type, own = (welcome.type, welcome.system) if welcome else ("development", None)
+        question = Question(
+            instructions_for(session_type, own, is_small_model=endpoint.is_small),
+            self._conversation.lines(endpoint.context_tokens),
+            running.prompt,
+        )
+        return await self._model.stream(endpoint, question, on_piece)
+
+    async def _find_endpoint(self) -> m.Endpoint:
+        self._endpoint = asyncio.get_running_loop().create_future()
+        self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
+        try:
+            return await asyncio.wait_for(self._endpoint, ENDPOINT_S)
+        except TimeoutError:
+            text = f"The coordinator did not say within {ENDPOINT_S:.0f} s where the model is."
+            raise ModelFailed("model.unavailable", text, hint="Try again.") from None
+        finally:
+            self._endpoint = None
+
+    def _send_delta(self, running: Running, n: int, text: str) -> None:
+        self._send(
+            m.Delta(
+                session=self._session,
+                epoch=self._epoch,
+                seq=running.seq,
+                turn_id=running.turn_id,
+                n=n,
+                text=text,
+            )
+        )
