@@ -54,7 +54,7 @@ def fresh() -> Iterator[Product]:
     left_sockets = list(sockets.iterdir())
     shutil.rmtree(sockets)
     try:
-        wait_for(lambda: not our_processes(folder), 5)
+        wait_for(lambda: not our_processes(folder), 20)
     except AssertionError:
         pytest.fail(f"processes were left behind: {kill_leftovers(folder)}")
 

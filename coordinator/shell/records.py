@@ -14,7 +14,7 @@ from coordinator.core.events import Outcome, StoredPrompt, StoredSession
 from protocol.limits import PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TOKEN_BYTES = 32
 # Rows of one page at most, however small they are.
 PAGE_ROWS = 500
@@ -33,6 +33,7 @@ CREATE TABLE messages (
     session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL,
     idem TEXT, reply_to INTEGER, turn_id TEXT, stop_reason TEXT, error TEXT,
     input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL,
+    crashes INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX idems ON messages (session, idem) WHERE idem IS NOT NULL;
@@ -40,19 +41,28 @@ CREATE UNIQUE INDEX replies ON messages (session, reply_to) WHERE reply_to IS NO
 CREATE TABLE exits (session TEXT NOT NULL, epoch INTEGER NOT NULL, card TEXT NOT NULL);
 CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 """
+# What turns the schema of a version into that of the next.
+MIGRATIONS = {
+    1: "ALTER TABLE messages ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE messages ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;",
+}
 
 
 # ---- birth
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables in a new database.
+    """Make the tables in a new database; bring those of an older program up to date, in one transaction.
 
     Raises:
         sqlite3.DatabaseError: the database is damaged, foreign, or newer than this program.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
+        return
+    if version in MIGRATIONS:
+        steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
+        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         return
     if version != 0:
         raise sqlite3.DatabaseError(f"its schema is version {version}, this program knows up to {SCHEMA_VERSION}")

@@ -78,7 +78,7 @@ class Product:
     def session(self, name: str) -> dict[str, Any]:
         return next(s for s in self.sessions("--all") if s["name"] == name)
 
-    def wait_session(self, name: str, condition: Callable[[dict[str, Any]], bool], within_s: float = 20) -> dict:
+    def wait_session(self, name: str, condition: Callable[[dict[str, Any]], bool], within_s: float = 60) -> dict:
         """Return the session as soon as the condition holds."""
         return wait_for(lambda: next((s for s in [self.session(name)] if condition(s)), None), within_s)
 
@@ -90,7 +90,7 @@ class Product:
         self.run("stop", "--now", code=None)
 
 
-def wait_for(look: Callable[[], Any], within_s: float = 20) -> Any:
+def wait_for(look: Callable[[], Any], within_s: float = 60) -> Any:
     """Return the first true thing that looking gives."""
     deadline_s = time.monotonic() + within_s
     while True:
