@@ -85,6 +85,13 @@ class DescriptorsShort(ChatCoordError):
     hint = "Close sessions or terminals, or raise the hard limit (`ulimit -Hn`) and start the coordinator again."
 
 
+class NothingToRetry(ChatCoordError):
+    """There is no turn that could be run again."""
+
+    code = "turn.nothing_to_retry"
+    hint = "`chat-coord history NAME` shows how each turn ended; send a new prompt instead."
+
+
 class SessionClosed(ChatCoordError):
     """The session is stopped; its history is kept."""
 

@@ -18,7 +18,7 @@ class ZygoteReady(Message, frozen=True):
 
 
 class Fork(Message, frozen=True):
-    """Start a worker. ``log`` is the file that its standard output and error go to."""
+    """Start a worker. ``log`` is the file that its standard output and error go to, ``outbox`` its durable notes."""
 
     session: str
     epoch: int
@@ -29,6 +29,7 @@ class Fork(Message, frozen=True):
     endpoint: str
     log: str
     events_log: str
+    outbox: str
 
 
 class Forked(Message, frozen=True):

@@ -94,6 +94,14 @@ class Submit(Request, frozen=True):
     follow: bool
 
 
+class Retry(Request, frozen=True):
+    """The last prompt once more, if its turn did not complete. ``idem`` and ``follow`` as for a prompt."""
+
+    session: str
+    idem: str
+    follow: bool
+
+
 class Fetch(Request, frozen=True):
     """History after a seq, a page at a time. ``view`` says that a person will see it."""
 
@@ -421,6 +429,7 @@ ClientSays = (
     | ClientPing
     | Create
     | Submit
+    | Retry
     | Fetch
     | ListSessions
     | GetSession

@@ -53,6 +53,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def outboxes(self) -> Path:
+        """What workers noted for the case of their death; see ``protocol.outbox``."""
+        return self.root / "outbox"
+
+    @property
     def models(self) -> Path:
         """Models that were pulled."""
         return self.root / "models"
@@ -71,7 +76,7 @@ class Home:
         Raises:
             HomeUnsafe: a folder cannot be made or belongs to somebody else.
         """
-        for folder in (self.root, self.logs, self.models):
+        for folder in (self.root, self.logs, self.models, self.outboxes):
             make_private(folder)
 
 

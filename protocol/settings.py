@@ -64,7 +64,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "beyond it the session is `failed`.",
         ),
     ] = 5
-    restart_window_s: Annotated[float, Meta(ge=1, le=86_400, description="The window of `restart_limit`.")] = 60.0
+    restart_window_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="The window of `restart_limit` and `restart_limit_total`.")
+    ] = 60.0
+    restart_limit_total: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Restarts of all workers within `restart_window_s`; beyond it a session that crashes is "
+            "`failed`, so that a storm ends.",
+        ),
+    ] = 20
+    on_interrupt: Annotated[
+        Literal["ask", "resume"],
+        Meta(
+            description="A turn whose worker died after its first request to the model: `ask` marks it `interrupted` "
+            "and only `retry` runs it again; `resume` runs it again once, by itself."
+        ),
+    ] = "ask"
     launcher: Annotated[
         Literal["local", "spawn"],
         Meta(

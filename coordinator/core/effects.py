@@ -48,6 +48,18 @@ class InsertPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class InsertRetry:
+    """The last prompt once more, under a key of its own, if its turn did not complete."""
+
+    session: str
+    idem: str
+    at: float
+    peer: bytes
+    request: int
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InsertReply:
     """The end of a turn: a reply, or the mark that there is none and why."""
 
@@ -69,6 +81,24 @@ class SaveStarted:
     session: str
     seq: int
     turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCrashes:
+    """So many workers died with the prompt in hand before they sent a request."""
+
+    session: str
+    seq: int
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResumed:
+    """The prompt's turn was interrupted by the death of this epoch's worker and begins again, this once."""
+
+    session: str
+    seq: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +164,11 @@ Change = (
     InsertSession
     | BumpEpoch
     | InsertPrompt
+    | InsertRetry
     | InsertReply
     | SaveStarted
+    | SaveCrashes
+    | SaveResumed
     | SaveRoster
     | SaveExit
     | SaveName
@@ -229,6 +262,14 @@ class EndWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class DropOutbox:
+    """Remove a dead worker's outbox: what it noted is committed."""
+
+    session: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartTimer:
     """``TimerFired`` with this key after the delay."""
 
@@ -261,6 +302,7 @@ Effect = (
     | SendEndpoint
     | SpawnWorker
     | EndWorker
+    | DropOutbox
     | StartTimer
     | Note
     | LeaveLoop

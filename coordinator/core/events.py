@@ -1,10 +1,12 @@
 """What the core is told, in the past tense."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from coordinator.core.effects import Change
 from protocol.messages import ClientSays, WorkerSays
+from protocol.outbox import Record
 from protocol.views import ExitCard, Memory
 
 # ---- told by the store
@@ -12,11 +14,17 @@ from protocol.views import ExitCard, Memory
 
 @dataclass(frozen=True, slots=True)
 class StoredPrompt:
-    """A prompt that has no reply yet. ``turn_id`` names the turn that a worker had started for it."""
+    """A prompt that has no reply yet. ``turn_id`` names the turn that a worker had started for it.
+
+    ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch
+    whose death interrupted its turn, which then began again; 0 when that has not happened.
+    """
 
     seq: int
     text: str
     turn_id: str | None
+    crashes: int = 0
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +56,10 @@ class StoredSession:
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """The coordinator starts. ``alive`` names the sessions whose worker of the roster still runs."""
+    """The coordinator starts. ``alive`` names the sessions whose worker of the roster still runs.
+
+    ``outboxes`` are those of dead workers, by session and epoch.
+    """
 
     boot: int
     node: str
@@ -56,16 +67,22 @@ class Booted:
     sessions: tuple[StoredSession, ...]
     active: dict[str, str]
     alive: frozenset[str]
+    outboxes: Mapping[tuple[str, int], tuple[Record, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the store adds to a change at commit. ``conflict``: the key belongs to another text."""
+    """What the store adds to a change at commit.
+
+    ``conflict``: the key belongs to another text. ``seq`` is 0 for a retry that found nothing to run again; ``text`` is
+    the prompt that a retry runs again.
+    """
 
     seq: int = 0
     is_new: bool = True
     conflict: bool = False
     answered_by: int | None = None
+    text: str = ""
     epoch: int = 0
     token: bytes = field(default=b"", repr=False)
     token_sha256: bytes = b""
@@ -138,7 +155,10 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """A worker process is dead. ``kind`` is unknown for a process that this coordinator did not start."""
+    """A worker process is dead. ``kind`` is unknown for a process that this coordinator did not start.
+
+    ``outbox`` is what it noted and nobody had committed yet, perhaps; None when it cannot be read now.
+    """
 
     session: str
     epoch: int
@@ -146,6 +166,7 @@ class WorkerExited:
     signal: str | None
     exit_code: int | None
     stderr_tail: str
+    outbox: tuple[Record, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Every decision of the coordinator: ``Machine.step(event, now_s) -> effects``. Pure; tested without a process.
 
-Handlers live by topic: ``requests`` (clients), ``turns`` (prompts and replies), ``workers`` (processes). Here is only
-who handles what, and what a refusal looks like.
+Handlers live by topic: ``requests`` (clients), ``prompts``, ``turns`` and ``endings`` (a prompt's way to its reply
+or its mark), ``workers`` (processes). Here is only who handles what.
 """
 
 from collections.abc import Iterator
 
-from coordinator.core import requests, turns, workers
+from coordinator.core import endings, prompts, requests, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
     Change,
@@ -14,10 +14,13 @@ from coordinator.core.effects import (
     Effect,
     InsertPrompt,
     InsertReply,
+    InsertRetry,
     InsertSession,
     LeaveLoop,
     SaveActive,
     SaveName,
+    SaveResumed,
+    SaveRoster,
     SendClient,
     SendEndpoint,
     SendHistoryBack,
@@ -45,6 +48,7 @@ from coordinator.core.events import (
 from coordinator.core.lifecycle import Residency
 from coordinator.core.residency import end, tend, wake
 from coordinator.core.restarts import RestartBudget
+from coordinator.core.showing import refusal
 from coordinator.core.world import Prompt, Session, World
 from protocol import messages as m
 from protocol.errors import ChatCoordError, IllegalTransition, StoreFailed
@@ -98,13 +102,13 @@ class Machine:
                 if session is not None and session.epoch == event.epoch and session.has_process:
                     session.memory = event.memory
             case TimerFired():
-                yield from self._on_timer(event, now_s)
+                yield from self._on_timer(event)
             case Ticked():
                 yield from self._on_tick(event, now_s)
             case DescriptorsCounted():
                 self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
             case StopAsked():
-                yield from workers.start_drain(self.world, is_urgent=event.now, now_s=now_s)
+                yield from workers.start_drain(self.world, is_urgent=event.now)
             case Booted():
                 yield from self._on_boot(event, now_s)
 
@@ -160,14 +164,18 @@ class Machine:
             return
         match event.change:
             case InsertSession():
-                yield from workers.on_epoch(self.world, session, event.outcome)
+                yield from workers.on_epoch(self.world, session, event.outcome, now_s)
                 yield from requests.on_session_inserted(self.world, session, event.change)
             case BumpEpoch():
-                yield from workers.on_epoch(self.world, session, event.outcome)
-            case InsertPrompt():
-                yield from turns.on_prompt_committed(self.world, session, event.change, event.outcome, now_s)
+                yield from workers.on_epoch(self.world, session, event.outcome, now_s)
+            case InsertPrompt() | InsertRetry():
+                yield from prompts.on_prompt_committed(self.world, session, event.change, event.outcome, now_s)
             case InsertReply():
                 yield from turns.on_reply_committed(self.world, session, event.change, event.outcome, now_s)
+            case SaveResumed():
+                yield from turns.drop_outbox(self.world, session.id, event.change.seq)
+            case SaveRoster():
+                yield from workers.on_enrolled(self.world, session, event.change, now_s)
             case SaveName():
                 yield from requests.on_renamed(self.world, session, event.change)
             case _:
@@ -181,7 +189,7 @@ class Machine:
                 self.world.sessions.pop(change.session, None)
                 self.world.moved.pop(change.session, None)
                 yield SendClient(change.peer, refusal(change.request, error))
-            case InsertPrompt():
+            case InsertPrompt() | InsertRetry():
                 yield SendClient(change.peer, refusal(change.request, error))
             case SaveName():
                 self.world.session(change.session).renaming = None
@@ -194,10 +202,10 @@ class Machine:
 
     # ---- the clock
 
-    def _on_timer(self, event: TimerFired, now_s: float) -> Iterator[Effect]:
+    def _on_timer(self, event: TimerFired) -> Iterator[Effect]:
         kind, name, epoch = event.key
         if kind == "drain":
-            yield from workers.on_drain_over(self.world, now_s)
+            yield from workers.on_drain_over(self.world)
             return
         session = self.world.sessions.get(name)
         if session is None:
@@ -228,19 +236,21 @@ class Machine:
         world.active = dict(event.active)
         for stored in event.sessions:
             world.sessions[stored.id] = self._restored(stored, now_s, is_alive=stored.id in event.alive)
+        for (key, epoch), records in sorted(event.outboxes.items()):
+            if key in world.sessions:
+                yield from endings.take_outbox(world, world.sessions[key], epoch, records, now_s)
         for session in list(world.sessions.values()):
             if session.residency is Residency.STOPPING:  # closed, but its worker outlived the last coordinator
-                yield from turns.cancel_all(world, session, now_s)
                 yield from end(session)
                 continue
             if session.has_process:
                 yield StartTimer(("start", session.id, session.epoch), world.settings.start_timeout_s)
                 continue
-            yield from turns.end_orphaned_turns(world, session, now_s)
             if session.residency is Residency.STOPPED:
-                yield from turns.cancel_all(world, session, now_s)
-            elif session.residency is Residency.FAILED:
-                yield from turns.fail_all(world, session, now_s)
+                yield from endings.cancel_waiting(world, session, now_s)
+            yield from endings.end_orphaned_turns(world, session, now_s)
+            if session.residency is Residency.FAILED:
+                yield from endings.fail_all(world, session, now_s)
             if session.waiting and session.residency is Residency.HIBERNATED:
                 yield from wake(world, session)
 
@@ -265,10 +275,10 @@ class Machine:
             tokens=stored.tokens,
             exit_card=stored.exit_card,
         )
-        session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id) for p in stored.unanswered)
+        session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
-            session.has_process = True
+            session.has_process = session.is_enrolled = True
             session.pid = stored.pid
             session.heard_s = now_s
         elif stored.closed:
@@ -303,8 +313,3 @@ def _subject(change: Change) -> tuple[object, ...]:
     """Return what a change is about: of several about the same, only the last is worth committing again."""
     about = change.client if isinstance(change, SaveActive) else change.session
     return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)
-
-
-def refusal(request: int | None, error: ChatCoordError) -> m.Refused:
-    """Return the message that carries an error to a peer."""
-    return m.Refused(request=request, code=error.code, message=error.message, hint=error.hint)

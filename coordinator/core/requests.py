@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from coordinator.core import turns, workers
+from coordinator.core import prompts, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -313,17 +313,15 @@ def _listen(world: World, peer: bytes, order: m.Listen, now_s: float) -> Iterato
 
 
 def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> Iterator[Effect]:
+    del now_s
     yield SendClient(peer, m.Done(request=order.request))
-    yield from workers.start_drain(world, is_urgent=order.now, now_s=now_s)
-
-
-def _submit(world: World, peer: bytes, order: m.Submit, now_s: float) -> Iterator[Effect]:
-    yield from turns.submit(world, peer, order, now_s)
+    yield from workers.start_drain(world, is_urgent=order.now)
 
 
 _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Create: _create,
-    m.Submit: _submit,
+    m.Submit: prompts.submit,
+    m.Retry: prompts.retry,
     m.Fetch: _fetch,
     m.ListSessions: _list,
     m.GetSession: _get,

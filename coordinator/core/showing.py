@@ -1,7 +1,9 @@
-"""Sessions as clients see them."""
+"""Sessions and refusals as peers see them."""
 
 from coordinator.core.lifecycle import LIST_ORDER, Residency
 from coordinator.core.world import Session, World
+from protocol import messages as m
+from protocol.errors import ChatCoordError
 from protocol.views import SessionCounts, SessionView
 
 
@@ -60,3 +62,8 @@ def counts(world: World) -> SessionCounts:
         total=len(residencies),
         max_active=world.settings.max_active_sessions,
     )
+
+
+def refusal(request: int | None, error: ChatCoordError) -> m.Refused:
+    """Return the message that carries an error to a peer."""
+    return m.Refused(request=request, code=error.code, message=error.message, hint=error.hint)

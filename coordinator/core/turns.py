@@ -1,15 +1,14 @@
-"""Prompts and replies: commit, then acknowledge; deliver one at a time; end a turn once.
+"""Turns: deliver one prompt at a time, pass the pieces on, commit the reply, then tell everybody.
 
-A turn that the worker has STARTED may have cost an API request, so a crash ends it ``interrupted``; one that it has
-not started is delivered again to the next worker.
+How turns end whose worker died is in ``endings``.
 """
 
 from collections.abc import Iterator
 
 from coordinator.core.effects import (
     Commit,
+    DropOutbox,
     Effect,
-    InsertPrompt,
     InsertReply,
     Note,
     SaveSeen,
@@ -19,84 +18,22 @@ from coordinator.core.effects import (
 )
 from coordinator.core.events import Outcome
 from coordinator.core.lifecycle import Residency, TurnFact
-from coordinator.core.naming import resolve
-from coordinator.core.residency import put_to_sleep, wake
-from coordinator.core.world import Prompt, Session, Turn, World
-from protocol.errors import (
-    CoordinatorStopping,
-    IdemConflict,
-    IllegalTransition,
-    PromptEmpty,
-    PromptTooLarge,
-    SessionClosed,
-    ValueIllegal,
-)
-from protocol.limits import PROMPT_BYTES, REPLY_BYTES, cut
-from protocol.messages import Ack, Deliver, Delta, Final, Hello, Piece, Rack, Refused, Reply, Started, Submit
-from protocol.views import ErrorView, StopReason, Usage
+from coordinator.core.residency import put_to_sleep
+from coordinator.core.world import Session, Turn, World
+from protocol.errors import IllegalTransition
+from protocol.limits import REPLY_BYTES, cut
+from protocol.messages import Deliver, Delta, Final, Piece, Rack, Reply, Started
 
-IDEM_CHARS = 128
 # A delivery that was neither started nor answered by then is sent again; the worker knows it by its seq.
 REDELIVER_S = 1.0
 
-
-# ---- prompts
-
-
-def submit(world: World, peer: bytes, order: Submit, now_s: float) -> Iterator[Effect]:
-    """Check a prompt and put it into the store; the answer waits for the commit."""
-    session = resolve(order.session, world.listed())
-    if world.is_draining:
-        raise CoordinatorStopping("The coordinator is stopping and takes no more prompts.")
-    if session.is_closed:
-        raise SessionClosed(f"The session {session.name!r} is closed.")
-    if not order.text.strip():
-        raise PromptEmpty("The prompt is empty.")
-    if not 0 < len(order.idem) <= IDEM_CHARS:
-        raise ValueIllegal(f"An idempotency key has 1 to {IDEM_CHARS} characters.", hint="Give a shorter --idem.")
-    size = len(order.text.encode())
-    if size > PROMPT_BYTES:
-        raise PromptTooLarge(f"The prompt has {size} bytes; {PROMPT_BYTES} are allowed.", limit=PROMPT_BYTES)
-    yield Commit(
-        InsertPrompt(session.id, order.idem, order.text, world.wall_s(now_s), peer, order.request, order.follow)
-    )
-
-
-def on_prompt_committed(
-    world: World, session: Session, prompt: InsertPrompt, outcome: Outcome, now_s: float
-) -> Iterator[Effect]:
-    """Acknowledge. A new prompt then waits for its turn, and wakes the session."""
-    if outcome.conflict:
-        error = IdemConflict("That idempotency key was used for another text.")
-        refusal = Refused(request=prompt.request, code=error.code, message=error.message, hint=error.hint)
-        yield SendClient(prompt.peer, refusal)
-        return
-    ack = Ack(request=prompt.request, session=session.id, seq=outcome.seq, answered_by=outcome.answered_by)
-    yield SendClient(prompt.peer, ack)
-    if prompt.follow and outcome.answered_by is None and prompt.peer in world.peers:
-        world.peers[prompt.peer].follows.add((session.id, outcome.seq))
-    if not outcome.is_new:
-        return
-    world.touch(session, "prompt committed")
-    session.messages += 1
-    session.last_active_at = prompt.at
-    session.unread = False
-    session.waiting_since = None
-    session.waiting.append(Prompt(outcome.seq, prompt.text, now_s))
-    if session.is_closed:  # closed between the prompt's arrival and its commit
-        yield from cancel_all(world, session, now_s)
-    elif session.residency is Residency.FAILED:
-        session.restarts.renew()
-        yield from wake(world, session)
-    elif session.residency is Residency.HIBERNATED:
-        yield from wake(world, session)
-    else:
-        yield from deliver_next(world, session, now_s)
+# ---- delivery
 
 
 def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """Give the worker the oldest unanswered prompt, one at a time."""
-    if session.residency is not Residency.LIVE or session.peer is None or session.turn or not session.waiting:
+    can_begin = session.residency is Residency.LIVE and session.peer is not None and session.is_enrolled
+    if not can_begin or session.peer is None or session.turn or not session.waiting:
         return
     prompt = session.waiting.popleft()
     session.turn = Turn(prompt.seq, prompt, now_s)
@@ -110,6 +47,8 @@ def redeliver(world: World, now_s: float) -> Iterator[Effect]:
         turn = session.turn
         if turn is None or turn.prompt is None or turn.turn_id or turn.is_ending or session.peer is None:
             continue
+        if session.residency is not Residency.LIVE:
+            continue  # its worker was told to leave
         if now_s - turn.delivered_s > REDELIVER_S:
             turn.delivered_s = now_s
             yield SendWorker(session.peer, Deliver(seq=turn.seq, text=turn.prompt.text))
@@ -158,7 +97,7 @@ def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Ite
         return  # its commit is under way; the worker asks again until RACK
     turn.turn_id = report.turn_id
     turn.pieces = report.pieces
-    yield from _end(world, session, turn, report, now_s)
+    yield from end_turn(world, session, turn, report, now_s)
 
 
 def _turn_of(session: Session, seq: int) -> Turn:
@@ -167,7 +106,15 @@ def _turn_of(session: Session, seq: int) -> Turn:
     return session.turn
 
 
-def _end(world: World, session: Session, turn: Turn, report: Reply, now_s: float) -> Iterator[Effect]:
+def drop_outbox(world: World, session: str, seq: int) -> Iterator[Effect]:
+    """What a dead worker's outbox said of this prompt is committed: the outbox is not needed any more."""
+    epoch = world.imports.pop((session, seq), None)
+    if epoch is not None:
+        yield DropOutbox(session, epoch)
+
+
+def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: float) -> Iterator[Effect]:
+    """Commit the end of a turn, once."""
     turn.is_ending = True
     yield Commit(
         InsertReply(
@@ -188,6 +135,7 @@ def on_reply_committed(
     world: World, session: Session, reply: InsertReply, outcome: Outcome, now_s: float
 ) -> Iterator[Effect]:
     """The end of the turn is durable: tell the worker and everybody who looks, then go on with the next prompt."""
+    yield from drop_outbox(world, session.id, reply.reply_to)
     session.messages += outcome.is_new
     session.tokens += reply.usage.input_tokens + reply.usage.output_tokens
     session.last_active_at = reply.at
@@ -237,80 +185,3 @@ def _final(session: Session, turn: Turn, reply: InsertReply, outcome: Outcome, n
         duration_ms=ms(now_s) or 0,
         error=reply.error,
     )
-
-
-# ---- turns that end without a reply
-
-
-def lose(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """The worker is gone, or must go: a started turn ends ``interrupted``, one that was not started waits again."""
-    turn = session.turn
-    if turn is None or turn.is_ending:
-        return
-    if turn.turn_id is None and turn.prompt is not None:
-        session.turn = None
-        world.turn_fact(session, TurnFact.LOST)
-        session.waiting.appendleft(turn.prompt)
-        return
-    yield from _end(world, session, turn, _mark(session, turn.seq, "interrupted", turn), now_s)
-
-
-def cancel_all(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """The session is being closed: the running turn and all that wait end ``cancelled``."""
-    if session.turn is not None and not session.turn.is_ending:
-        mark = _mark(session, session.turn.seq, "cancelled", session.turn)
-        yield from _end(world, session, session.turn, mark, now_s)
-    yield from _end_waiting(world, session, "cancelled", None, now_s)
-
-
-def fail_all(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """The session gave up: what waits ends ``failed``, with the reason, so that nobody waits for ever."""
-    reason = session.exit_card.reason if session.exit_card else "its worker could not be started"
-    hint = "Mend that, then send again; a new prompt tries to start the session again."
-    error = ErrorView(code="session.failed", message=f"The session gave up: {reason}.", hint=hint)
-    yield from _end_waiting(world, session, "failed", error, now_s)
-
-
-def _end_waiting(
-    world: World, session: Session, stop_reason: StopReason, error: ErrorView | None, now_s: float
-) -> Iterator[Effect]:
-    while session.waiting:
-        prompt = session.waiting.popleft()
-        turn = Turn(prompt.seq, prompt, now_s)
-        yield from _end(world, session, turn, _mark(session, prompt.seq, stop_reason, turn, error), now_s)
-
-
-def _mark(session: Session, seq: int, stop_reason: StopReason, turn: Turn, error: ErrorView | None = None) -> Reply:
-    """A turn's end that no worker reported, with the text that had come by then."""
-    return Reply(
-        session=session.id,
-        epoch=session.epoch,
-        seq=seq,
-        turn_id=turn.turn_id or f"{stop_reason}-{session.epoch}-{seq}",
-        text="".join(turn.text),
-        stop_reason=stop_reason,
-        usage=Usage(),
-        pieces=turn.pieces,
-        error=error,
-    )
-
-
-def take_over(world: World, session: Session, hello: Hello, now_s: float) -> Iterator[Effect]:
-    """A worker of an earlier coordinator may come with a turn in it: go on where it is.
-
-    Prompts that were started in another worker have lost their turn.
-    """
-    for prompt in [p for p in session.waiting if p.turn_id is not None]:
-        session.waiting.remove(prompt)
-        turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id, started_s=now_s)
-        if prompt.seq == hello.seq and session.turn is None:
-            session.turn = turn
-            world.turn_fact(session, TurnFact.DELIVERED)
-        else:
-            yield from _end(world, session, turn, _mark(session, prompt.seq, "interrupted", turn), now_s)
-
-
-def end_orphaned_turns(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """The coordinator starts and the worker is gone: turns that had been started end ``interrupted``."""
-    nobody = Hello(session=session.id, epoch=session.epoch, token=b"", pid=0)
-    yield from take_over(world, session, nobody, now_s)

@@ -4,7 +4,9 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 
-from coordinator.core import turns
+import msgspec
+
+from coordinator.core import endings, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
@@ -42,15 +44,15 @@ STALL_S = 5.0
 # ---- born
 
 
-def on_epoch(world: World, session: Session, outcome: Outcome) -> Iterator[Effect]:
+def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> Iterator[Effect]:
     """The epoch is durable: start the worker, unless the session was closed or put to sleep meanwhile."""
     session.epoch = outcome.epoch
     session.token_sha256 = outcome.token_sha256
     if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
-        yield from _gone(world, session)
+        yield from _gone(world, session, now_s)
         return
     session.has_process = True
-    session.is_ending = False
+    session.is_ending = session.is_enrolled = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
 
@@ -66,6 +68,13 @@ def on_spawned(world: World, event: WorkerSpawned, now_s: float) -> Iterator[Eff
     yield StartTimer(("start", session.id, event.epoch), world.settings.start_timeout_s)
     if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
         yield from end(session)
+
+
+def on_enrolled(world: World, session: Session, roster: SaveRoster, now_s: float) -> Iterator[Effect]:
+    """The next coordinator would adopt this worker, so now it may be given work: its reply cannot be fenced off."""
+    if roster.epoch == session.epoch:
+        session.is_enrolled = True
+        yield from turns.deliver_next(world, session, now_s)
 
 
 def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> Iterator[Effect]:
@@ -95,7 +104,7 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
     yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=session.system))
     if not is_back:
         yield Commit(SaveFailed(session.id, failed=False))
-    yield from turns.take_over(world, session, hello, now_s)
+    yield from endings.take_over(world, session, hello, now_s)
     yield from turns.deliver_next(world, session, now_s)
 
 
@@ -113,7 +122,7 @@ def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float
     was_closed = session.is_closed
     world.move(session, Fact.CLOSE_ORDERED)
     if not was_closed:
-        yield from turns.cancel_all(world, session, now_s)
+        yield from endings.cancel_waiting(world, session, now_s)
         yield Commit(SaveClosed(session.id))
         if session.id in world.line:
             world.line.remove(session.id)
@@ -139,10 +148,11 @@ def _closed(world: World, session: Session) -> Iterator[Effect]:
     session.closers.clear()
 
 
-def _gone(world: World, session: Session) -> Iterator[Effect]:
+def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """Nothing runs for the session any more, as was ordered."""
     world.move(session, Fact.PROCESS_ENDED)
     if session.residency is Residency.STOPPED:
+        yield from endings.cancel_waiting(world, session, now_s)
         yield from _closed(world, session)
     elif session.waiting:
         yield from wake(world, session)
@@ -167,16 +177,20 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
         {"session": session.id, "epoch": event.epoch, "exit": event.kind, "signal": event.signal}
         | {"exit_code": event.exit_code, "expected": was_expected},
     )
+    seq_in_flight = session.turn.seq if session.turn else None
+    if event.outbox is not None:
+        yield from endings.take_outbox(world, session, event.epoch, event.outbox, now_s)
     if was_expected:
-        yield from _gone(world, session)
+        yield from endings.lose(world, session, now_s)
+        yield from _gone(world, session, now_s)
         return
     card = ExitCard(
-        reason=_reason(event, session),
+        reason=_reason(world, event, session),
         signal=event.signal,
         exit_code=event.exit_code,
         oom_suspected=event.signal == "SIGKILL" and not session.is_ending and was_large,
         at=world.wall_s(now_s),
-        seq_in_flight=session.turn.seq if session.turn else None,
+        seq_in_flight=seq_in_flight,
         stderr_tail=event.stderr_tail,
         restarts=session.restarts.count(now_s),
     )
@@ -194,7 +208,7 @@ def on_spawn_failed(world: World, event: SpawnFailed, now_s: float) -> Iterator[
 def no_process(world: World, session: Session, reason: str, now_s: float, *, is_fatal: bool) -> Iterator[Effect]:
     """No process came to be: the same as a crash at birth, unless trying again cannot help."""
     if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
-        yield from _gone(world, session)
+        yield from _gone(world, session, now_s)
         return
     card = ExitCard(reason=reason, at=world.wall_s(now_s), restarts=session.restarts.count(now_s))
     yield from _crashed(world, session, card, now_s, is_fatal=is_fatal)
@@ -203,27 +217,42 @@ def no_process(world: World, session: Session, reason: str, now_s: float, *, is_
 def _crashed(
     world: World, session: Session, card: ExitCard, now_s: float, *, is_fatal: bool = False
 ) -> Iterator[Effect]:
-    session.exit_card = card
-    yield Commit(SaveExit(session.id, session.epoch, card))
-    is_idle = session.residency is Residency.LIVE and session.turn is None and not session.waiting
+    has_turn = session.turn is not None and not session.turn.is_ending
+    is_idle = session.residency is Residency.LIVE and not has_turn and not session.waiting
+    delay_s, limit = (None, "") if is_fatal or is_idle or world.is_draining else _delay(world, session, now_s)
+    session.exit_card = msgspec.structs.replace(card, reason=card.reason + limit)
+    yield Commit(SaveExit(session.id, session.epoch, session.exit_card))
     if is_idle:
         world.move(session, Fact.DIED_IDLE)
         return
     world.move(session, Fact.DIED_BUSY)
-    yield from turns.lose(world, session, now_s)
+    yield from endings.blame(world, session, now_s)
+    yield from endings.lose(world, session, now_s)
     if world.is_draining:
         world.move(session, Fact.LEAVE_ORDERED)
-        return
-    delay_s = None if is_fatal else session.restarts.spend(now_s)
-    if delay_s is None:
+    elif delay_s is None:
         world.move(session, Fact.LIMIT_REACHED)
         yield Commit(SaveFailed(session.id, failed=True))
-        yield from turns.fail_all(world, session, now_s)
+        yield from endings.fail_all(world, session, now_s)
     else:
         yield StartTimer(("backoff", session.id, session.epoch), delay_s)
 
 
-def _reason(event: WorkerExited, session: Session) -> str:
+def _delay(world: World, session: Session, now_s: float) -> tuple[float | None, str]:
+    """Return the seconds until the restart; None and the reason in words when a limit is reached."""
+    settings = world.settings
+    delay_s = session.restarts.spend(now_s)
+    if delay_s is None:
+        return None, f"; {settings.restart_limit} restarts within {settings.restart_window_s:g} s were not enough"
+    if world.restarts.spend(now_s) is None:
+        most = settings.restart_limit_total
+        return None, f"; all sessions together were restarted {most} times within {settings.restart_window_s:g} s"
+    return delay_s, ""
+
+
+def _reason(world: World, event: WorkerExited, session: Session) -> str:
+    if session.is_ending and session.residency in {Residency.STARTING, Residency.WAKING}:
+        return f"it did not say hello within {world.settings.start_timeout_s:g} s"
     if session.is_ending:
         return "its main loop stopped answering"
     if event.signal:
@@ -270,24 +299,21 @@ def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
 # ---- the end of the coordinator
 
 
-def start_drain(world: World, *, is_urgent: bool, now_s: float) -> Iterator[Effect]:
-    """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they end ``interrupted``."""
+def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
+    """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they are lost."""
     world.is_draining = True
     for session in list(world.sessions.values()):
+        may_finish = session.residency is Residency.LIVE and session.turn is not None and not is_urgent
         if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
             world.move(session, Fact.LEAVE_ORDERED)
-        elif session.residency in {Residency.STARTING, Residency.WAKING}:
-            yield from put_to_sleep(world, session)
-        elif session.residency is Residency.LIVE and (session.turn is None or is_urgent):
-            yield from turns.lose(world, session, now_s)
+        elif session.residency in {Residency.STARTING, Residency.WAKING, Residency.LIVE} and not may_finish:
             yield from put_to_sleep(world, session)
     world.line.clear()
     yield StartTimer(("drain", "", 0), DRAIN_S)
 
 
-def on_drain_over(world: World, now_s: float) -> Iterator[Effect]:
+def on_drain_over(world: World) -> Iterator[Effect]:
     """Time is up for running turns."""
     for session in list(world.sessions.values()):
         if session.residency is Residency.LIVE:
-            yield from turns.lose(world, session, now_s)
             yield from put_to_sleep(world, session)

@@ -22,12 +22,18 @@ DESCRIPTORS_A_START = 3
 
 @dataclass(slots=True)
 class Prompt:
-    """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it."""
+    """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it.
+
+    ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch whose
+    death interrupted its turn, which then began again (0: never).
+    """
 
     seq: int
     text: str
     committed_s: float
     turn_id: str | None = None
+    crashes: int = 0
+    resumed: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +81,8 @@ class Session:
     pid: int | None = None
     heard_s: float = 0.0
     is_ending: bool = False
+    # The store knows the process, so the next coordinator will adopt it: before that nothing is delivered to it.
+    is_enrolled: bool = False
     unread: bool = False
     waiting_since: float | None = None
     messages: int = 0
@@ -132,10 +140,16 @@ class World:
     moved: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     is_draining: bool = False
     has_left: bool = False
+    # Turns that a dead worker's outbox decides, by session and prompt: whose outbox goes when that is committed.
+    imports: dict[tuple[str, int], int] = field(default_factory=dict)
+    restarts: RestartBudget = field(init=False)
     wall_offset_s: float = 0.0
     ticked_s: float | None = None
     descriptors_used: int = 0
     descriptors_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        self.restarts = RestartBudget(self.settings.restart_limit_total, self.settings.restart_window_s)
 
     def wall_s(self, now_s: float) -> float:
         """Return seconds since 1970 for a monotonic time."""

@@ -23,7 +23,8 @@ from coordinator.core.events import (
     Ticked,
     WorkerSpoke,
 )
-from coordinator.core.machine import Machine, refusal
+from coordinator.core.machine import Machine
+from coordinator.core.showing import refusal
 from coordinator.shell import monitor
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.launchers.local import LocalLauncher
@@ -35,8 +36,9 @@ from coordinator.shell.router import Router
 from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
 from protocol.codec import Decoder, encode, request_of
-from protocol.errors import BadMessage, ChatCoordError
+from protocol.errors import BadMessage, ChatCoordError, StoreFailed
 from protocol.messages import ClientSays, Create, Hello, WorkerSays
+from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
 from protocol.paths import Discovery, Home, runtime_folder, write_discovery
 from protocol.processes import start_ticks
 from protocol.settings import Settings
@@ -80,7 +82,9 @@ class Coordinator:
         endpoints = Endpoints(self._settings, self._local_models, self._private)
         self._clients = Router(folder / "clients.sock", self._on_client_frame)
         self._workers = Router(folder / "workers.sock", self._on_worker_frame)
-        self._supervisor = Supervisor(self._post, lambda session: self._home.logs / f"{session}.stderr")
+        self._supervisor = Supervisor(
+            self._post, lambda session: self._home.logs / f"{session}.stderr", self._home.outboxes
+        )
         self._launcher = self._choose_launcher()
         self._machine = Machine(self._settings, os.getpid())
         self._hands = Hands(
@@ -128,8 +132,17 @@ class Coordinator:
 
     def _begin(self, contents: Contents) -> None:
         alive = frozenset(s.id for s in contents.sessions if self._adopt(s))
-        booted = Booted(contents.boot, socket.gethostname(), time.time(), contents.sessions, contents.active, alive)
-        self._post(booted)
+        self._post(
+            Booted(
+                boot=contents.boot,
+                node=socket.gethostname(),
+                wall_s=time.time(),
+                sessions=contents.sessions,
+                active=contents.active,
+                alive=alive,
+                outboxes=self._left_outboxes({(s.id, s.epoch) for s in contents.sessions if s.id in alive}),
+            )
+        )
         self._launcher.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._post, StopAsked(now=False))
@@ -137,6 +150,23 @@ class Coordinator:
         discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
         write_discovery(self._home, discovery)
         log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
+
+    def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:
+        """Read what dead workers noted.
+
+        Raises:
+            StoreFailed: an outbox is there and cannot be read; without it a paid answer would be bought again.
+        """
+        left = {}
+        for session, epoch in list_outboxes(self._home.outboxes):
+            if (session, epoch) not in alive:
+                try:
+                    left[session, epoch] = read_outbox(self._home.outboxes, session, epoch)
+                except OSError as error:
+                    path = outbox_path(self._home.outboxes, session, epoch)
+                    hint = "Make it readable; or move it away, if you can do without what its session said last."
+                    raise StoreFailed(f"The outbox {path} cannot be read: {error.strerror}.", hint=hint) from error
+        return left
 
     def _adopt(self, stored: StoredSession) -> bool:
         if stored.pid is None or stored.start_ticks is None:

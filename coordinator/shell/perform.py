@@ -20,6 +20,7 @@ from protocol import messages as m
 from protocol.codec import encode
 from protocol.errors import StoreFailed
 from protocol.launch import Fork
+from protocol.outbox import outbox_path
 from protocol.paths import Home
 from protocol.settings import Settings
 from protocol.version import __version__
@@ -73,6 +74,8 @@ class Hands:
                 self._spawn(effect)
             case e.EndWorker():
                 self.supervisor.signal(effect.session, effect.epoch, effect.signal)
+            case e.DropOutbox():
+                outbox_path(self.home.outboxes, effect.session, effect.epoch).unlink(missing_ok=True)
             case e.StartTimer():
                 self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
             case e.Note():
@@ -99,6 +102,7 @@ class Hands:
                 endpoint=self.workers.endpoint,
                 log=str(self.home.logs / f"{order.session}.stderr"),
                 events_log=str(self.home.logs / f"{order.session}.jsonl"),
+                outbox=str(outbox_path(self.home.outboxes, order.session, order.epoch)),
             )
         )
 

@@ -88,10 +88,11 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     }
     unanswered: dict[str, list[StoredPrompt]] = {}
     for row in db.execute(
-        "SELECT session, seq, text, turn_id FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
+        "SELECT session, seq, text, turn_id, crashes, resumed FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
         " (SELECT 1 FROM messages AS r WHERE r.session = p.session AND r.reply_to = p.seq) ORDER BY session, seq"
     ):
-        unanswered.setdefault(row["session"], []).append(StoredPrompt(row["seq"], row["text"], row["turn_id"]))
+        prompt = StoredPrompt(row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"])
+        unanswered.setdefault(row["session"], []).append(prompt)
     return tuple(
         StoredSession(
             id=row["id"],
@@ -170,24 +171,40 @@ def _(change: e.BumpEpoch, db: sqlite3.Connection) -> Outcome:
     return Outcome(epoch=epoch, token=token, token_sha256=digest)
 
 
+_PROMPTS = (
+    "SELECT p.seq, p.text, r.seq AS answered_by, r.stop_reason FROM messages AS p"
+    " LEFT JOIN messages AS r ON r.session = p.session AND r.reply_to = p.seq WHERE p.session = ?"
+)
+
+
 @apply.register
 def _(change: e.InsertPrompt, db: sqlite3.Connection) -> Outcome:
-    known = db.execute(
-        "SELECT p.seq, p.text, r.seq AS answered_by FROM messages AS p"
-        " LEFT JOIN messages AS r ON r.session = p.session AND r.reply_to = p.seq"
-        " WHERE p.session = ? AND p.idem = ?",
-        (change.session, change.idem),
-    ).fetchone()
+    known = db.execute(_PROMPTS + " AND p.idem = ?", (change.session, change.idem)).fetchone()
     if known is not None:
         is_other = known["text"] != change.text
         return Outcome(seq=known["seq"], is_new=False, conflict=is_other, answered_by=known["answered_by"])
+    return _insert_prompt(db, change, change.text)
+
+
+@apply.register
+def _(change: e.InsertRetry, db: sqlite3.Connection) -> Outcome:
+    known = db.execute(_PROMPTS + " AND p.idem = ?", (change.session, change.idem)).fetchone()
+    if known is not None:
+        return Outcome(seq=known["seq"], is_new=False, answered_by=known["answered_by"])
+    last = db.execute(_PROMPTS + " AND p.role = 'user' ORDER BY p.seq DESC LIMIT 1", (change.session,)).fetchone()
+    if last is None or last["stop_reason"] in {None, "completed"}:
+        return Outcome()
+    return _insert_prompt(db, change, last["text"])
+
+
+def _insert_prompt(db: sqlite3.Connection, change: e.InsertPrompt | e.InsertRetry, text: str) -> Outcome:
     seq = _next_seq(db, change.session)
     db.execute(
         "INSERT INTO messages (session, seq, role, text, idem, at) VALUES (?, ?, 'user', ?, ?, ?)",
-        (change.session, seq, change.text, change.idem, change.at),
+        (change.session, seq, text, change.idem, change.at),
     )
     db.execute("UPDATE sessions SET last_active_at = ?, unread = 0 WHERE id = ?", (change.at, change.session))
-    return Outcome(seq=seq)
+    return Outcome(seq=seq, text=text)
 
 
 @apply.register
@@ -224,6 +241,23 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
 def _(change: e.SaveStarted, db: sqlite3.Connection) -> Outcome:
     db.execute(
         "UPDATE messages SET turn_id = ? WHERE session = ? AND seq = ?", (change.turn_id, change.session, change.seq)
+    )
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveCrashes, db: sqlite3.Connection) -> Outcome:
+    db.execute(
+        "UPDATE messages SET crashes = ? WHERE session = ? AND seq = ?", (change.crashes, change.session, change.seq)
+    )
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveResumed, db: sqlite3.Connection) -> Outcome:
+    db.execute(
+        "UPDATE messages SET resumed = ?, turn_id = NULL WHERE session = ? AND seq = ?",
+        (change.epoch, change.session, change.seq),
     )
     return Outcome()
 

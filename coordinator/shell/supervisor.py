@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from coordinator.core.events import Event, WorkerExited, WorkerSpawned
+from protocol.outbox import Record, read_outbox
 from protocol.processes import is_running, start_ticks
 
 # The zygote reaps and reports within a millisecond, on a busy machine within this. Where nobody reports, nobody waits.
 STATUS_WAIT_S = 2.0
 TAIL_BYTES = 4_096
 TAIL_LINES = 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,12 +42,14 @@ class Supervisor:
     Args:
         post: takes events.
         log_of: gives the file with a worker's standard error.
+        outboxes: the folder with what workers noted.
     """
 
-    def __init__(self, post: Callable[[Event], None], log_of: Callable[[str], Path]) -> None:
+    def __init__(self, post: Callable[[Event], None], log_of: Callable[[str], Path], outboxes: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._post = post
         self._log_of = log_of
+        self._outboxes = outboxes
         self._watched: dict[tuple[str, int], Watched] = {}
 
     def watch(
@@ -137,8 +143,17 @@ class Supervisor:
                 signal=signal_name(-status) if status is not None and status < 0 else None,
                 exit_code=status if status is not None and status >= 0 else None,
                 stderr_tail=tail(self._log_of(watched.session)),
+                outbox=self._noted(watched),
             )
         )
+
+    def _noted(self, watched: Watched) -> tuple[Record, ...] | None:
+        try:
+            return read_outbox(self._outboxes, watched.session, watched.epoch)
+        except OSError as error:  # it stays there, for the next coordinator to read
+            facts = {"session": watched.session, "epoch": watched.epoch, "reason": str(error)}
+            log.error("outbox cannot be read", extra=facts)  # noqa: TRY400 - the reason says it all
+            return None
 
 
 def signal_name(number: int) -> str:

@@ -65,6 +65,7 @@ SAMPLES: list[object] = [
     m.ClientPing(),
     m.Create(request=1, id="0123456789abcdef", name=None, type="debug", model="m", system="s", cwd="/", env={"A": "b"}),
     m.Submit(request=2, session="a b", idem="k", text="hello", follow=True),
+    m.Retry(request=13, session="a", idem="k", follow=False),
     m.Fetch(request=3, session="a", after_seq=0, view=True),
     m.ListSessions(request=4, offset=50, waiting=False, everything=True),
     m.GetSession(request=5, session=None),

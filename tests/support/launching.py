@@ -49,7 +49,7 @@ class House:
         )
 
     def new_supervisor(self) -> Supervisor:
-        return Supervisor(self.events.append, lambda session: self.folder / f"{session}.stderr")
+        return Supervisor(self.events.append, lambda session: self.folder / f"{session}.stderr", self.folder)
 
     def _heard(self, peer: bytes, frame: bytes) -> None:
         message = self._decoder.decode(frame)
@@ -61,6 +61,7 @@ class House:
             "session": session, "epoch": 1, "token": TOKEN, "name": session, "cwd": str(self.folder),
             "env": {"PATH": os.defpath, "OF_THE_SESSION": session}, "endpoint": self.router.endpoint,
             "log": str(self.folder / f"{session}.stderr"), "events_log": str(self.folder / f"{session}.jsonl"),
+            "outbox": str(self.folder / f"{session}-1.outbox"),
         }  # fmt: skip
         fork = Fork(**(known | fields))
         self.launcher.start(fork)

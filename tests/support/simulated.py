@@ -12,6 +12,7 @@ from coordinator.core import effects as e
 from coordinator.core import events as ev
 from coordinator.core.machine import Machine
 from protocol import messages as m
+from protocol.outbox import Record
 from protocol.settings import ModelSettings, Settings
 from protocol.views import Usage
 
@@ -53,6 +54,12 @@ class SimulatedStore:
                 return self._insert_reply(change)
             case e.SaveStarted():
                 self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
+            case e.InsertRetry():
+                return self._insert_retry(change)
+            case e.SaveCrashes():
+                self.messages[change.session][change.seq - 1]["crashes"] = change.crashes
+            case e.SaveResumed():
+                self.messages[change.session][change.seq - 1].update(resumed=change.epoch, turn_id=None)
             case e.SaveRoster():
                 if row["epoch"] == change.epoch:
                     row["pid"] = change.pid
@@ -91,8 +98,23 @@ class SimulatedStore:
                     conflict=row["text"] != change.text,
                     answered_by=reply and reply["seq"],
                 )
-        rows.append({"seq": len(rows) + 1, "idem": change.idem, "text": change.text, "turn_id": None})
-        return ev.Outcome(seq=len(rows))
+        return self._append_prompt(change, change.text)
+
+    def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
+        rows = self.messages[change.session]
+        for row in rows:
+            if row.get("idem") == change.idem:
+                return ev.Outcome(seq=row["seq"], is_new=False)
+        last = next((row for row in reversed(rows) if "idem" in row), None)
+        reply = last and next((r for r in rows if r.get("reply_to") == last["seq"]), None)
+        if reply is None or reply["stop_reason"] == "completed":
+            return ev.Outcome()
+        return self._append_prompt(change, last["text"])
+
+    def _append_prompt(self, change: e.InsertPrompt | e.InsertRetry, text: str) -> ev.Outcome:
+        rows = self.messages[change.session]
+        rows.append({"seq": len(rows) + 1, "idem": change.idem, "text": text, "turn_id": None})
+        return ev.Outcome(seq=len(rows), text=text)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         rows = self.messages[change.session]
@@ -130,7 +152,10 @@ class SimulatedStore:
                 created_at=row["change"].at,
                 last_active_at=row["change"].at,
                 exit_card=row["card"],
-                unanswered=tuple(ev.StoredPrompt(p["seq"], p["text"], p["turn_id"]) for p in self.unanswered(key)),
+                unanswered=tuple(
+                    ev.StoredPrompt(p["seq"], p["text"], p["turn_id"], p.get("crashes", 0), p.get("resumed", 0))
+                    for p in self.unanswered(key)
+                ),
                 pid=row["pid"],
                 start_ticks=None if row["pid"] is None else 1,
             )
@@ -158,6 +183,7 @@ class Simulated:
         self.timers: list[tuple[float, tuple[str, str, int]]] = []
         # Changes that are not durable yet, and events on their way; a change is applied when its turn comes.
         self.pending: deque[ev.Event | e.Change] = deque()
+        self.dropped: list[tuple[str, int]] = []
         self.left = False
         self._at_once = commits_at_once
         self._requests = 0
@@ -232,6 +258,8 @@ class Simulated:
                 self.signals.append((effect.session, effect.epoch, effect.signal))
             case e.StartTimer():
                 self.timers.append((self.now_s + effect.delay_s, effect.key))
+            case e.DropOutbox():
+                self.dropped.append((effect.session, effect.epoch))
             case e.LeaveLoop():
                 self.left = True
 
@@ -323,12 +351,17 @@ class Simulated:
         )
 
     def die(
-        self, session: str, epoch: int | None = None, signal: str | None = "SIGKILL", code: int | None = None
+        self,
+        session: str,
+        epoch: int | None = None,
+        signal: str | None = "SIGKILL",
+        code: int | None = None,
+        outbox: tuple[Record, ...] | None = (),
     ) -> None:
         number = epoch or self.epoch(session)
         self.processes.pop((session, number), None)
         kind = "signaled" if signal else "exited"
-        self.step(ev.WorkerExited(session, number, kind, signal, code, "last words"))
+        self.step(ev.WorkerExited(session, number, kind, signal, code, "last words", outbox))
 
 
 def live(**settings: object) -> Simulated:

@@ -103,6 +103,7 @@ def test_an_acknowledged_prompt_of_a_closed_session_is_marked_by_the_next_coordi
         world.pending.popleft()
     world.step_one()
     world.reboot()
+    world.die(FIRST)
     world.settle()
 
     assert world.store.messages[FIRST][-1]["stop_reason"] == "cancelled"
@@ -220,7 +221,7 @@ def test_a_late_hello_of_a_dead_worker_is_fenced_while_its_successor_is_being_pr
     assert state(world, FIRST)[0] == "waking"
 
 
-def test_a_cancelled_prompt_is_not_delivered_again_while_its_mark_is_being_committed():
+def test_a_prompt_is_not_delivered_again_to_a_worker_that_was_told_to_leave():
     world = live()
     submit(world, "k")
     world.settle()

@@ -338,9 +338,10 @@ def test_a_mark_names_the_turn_that_it_ends_and_one_that_never_began_gets_a_name
     world.report(FIRST, m.Started, seq=1, turn_id="t")
     world.settle()
     world.say(m.Close(request=9, session="a"))
+    world.die(FIRST)
     marks = [change.turn_id for change in world.pending if isinstance(change, InsertReply)]
 
-    assert marks == ["t", "cancelled-1-2"]
+    assert marks == ["cancelled-1-2", "t"]
 
 
 def test_a_prompt_that_conflicts_changes_nothing():

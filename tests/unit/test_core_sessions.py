@@ -102,15 +102,15 @@ def test_closing_cancels_the_running_turn_and_what_waits_and_keeps_what_was_said
     world.report(session, m.Started, seq=1, turn_id="t")
     world.report(session, m.Delta, seq=1, turn_id="t", n=0, text="half")
     world.say(m.Close(request=77, session="a"))
-    marks = [
-        (row["reply_to"], row["text"], row["stop_reason"]) for row in world.store.messages[session] if "reply_to" in row
-    ]
 
-    assert marks == [(1, "half", "cancelled"), (2, "", "cancelled")]
     assert state(world, session)[0] == "stopping"
 
     world.die(session, signal=None, code=0)
+    marks = {
+        (row["reply_to"], row["text"], row["stop_reason"]) for row in world.store.messages[session] if "reply_to" in row
+    }
 
+    assert marks == {(1, "half", "cancelled"), (2, "", "cancelled")}
     assert state(world, session) == ("stopped", "idle")
     assert world.submit(session, "three").code == "session.closed"
 

@@ -309,9 +309,13 @@ def test_an_urgent_stop_ends_a_started_turn_and_keeps_one_that_was_not():
     world.report(begun, m.Started, seq=1, turn_id="t")
     world.step(ev.StopAsked(now=True))
 
+    assert [told(world, s)[-1] for s in (begun, fresh)] == [m.Leave, m.Leave]
+
+    world.die(begun, signal=None, code=0)
+    world.die(fresh, signal=None, code=0)
+
     assert world.store.messages[begun][-1]["stop_reason"] == "interrupted"
     assert [prompt["seq"] for prompt in world.store.unanswered(fresh)] == [1]
-    assert [told(world, s)[-1] for s in (begun, fresh)] == [m.Rack, m.Leave]
 
 
 def test_a_turn_that_has_not_begun_when_the_stop_is_over_waits_for_the_next_coordinator():
@@ -321,8 +325,13 @@ def test_a_turn_that_has_not_begun_when_the_stop_is_over_waits_for_the_next_coor
     world.step(ev.StopAsked(now=False))
     world.advance(6)
 
-    assert state(world, session) == ("hibernating", "idle")
+    assert state(world, session)[0] == "hibernating"
     assert m.Leave in told(world, session)
+
+    world.die(session, signal=None, code=0)
+
+    assert state(world, session) == ("hibernated", "idle")
+    assert world.store.unanswered(session)
 
 
 def test_the_place_in_line_counts_nobody_who_was_closed():

@@ -4,7 +4,7 @@ import pytest
 
 from protocol.messages import Deliver, Reply
 from protocol.views import Usage
-from workers.core.turns import RESEND_S, Running, Turns
+from workers.core.turns import Running, Turns
 
 
 def deliver(seq, text="Hello?"):
@@ -35,7 +35,7 @@ def test_a_prompt_that_is_delivered_again_while_it_runs_begins_nothing(turns):
 
 def test_a_prompt_that_is_delivered_again_after_its_turn_begins_nothing(turns):
     turns.accept(deliver(1), "t1")
-    turns.finish(reply(1, "t1"), 0)
+    turns.finish(reply(1, "t1"))
     turns.confirm("t1")
 
     assert turns.accept(deliver(1), "t2") is None
@@ -44,53 +44,45 @@ def test_a_prompt_that_is_delivered_again_after_its_turn_begins_nothing(turns):
 
 def test_a_prompt_of_the_past_begins_nothing(turns):
     turns.accept(deliver(5), "t5")
-    turns.finish(reply(5, "t5"), 0)
+    turns.finish(reply(5, "t5"))
 
     assert turns.accept(deliver(3), "t3") is None
 
 
 def test_the_next_prompt_begins_the_next_turn(turns):
     turns.accept(deliver(1), "t1")
-    turns.finish(reply(1, "t1"), 0)
+    turns.finish(reply(1, "t1"))
     turns.confirm("t1")
 
     assert turns.accept(deliver(3, "And?"), "t3") == Running(3, "t3", "And?")
 
 
-def test_a_reply_is_sent_again_every_half_second_until_it_is_confirmed(turns):
+def test_a_reply_waits_for_its_confirmation(turns):
     sent = reply(1, "t1")
     turns.accept(deliver(1), "t1")
-    turns.finish(sent, 10.0)
-    times_s = [10.0, 10.49, 10.5, 10.6, 10.99, 11.0, 11.2]
+    turns.finish(sent)
 
-    assert RESEND_S == 0.5
-    assert [now_s for now_s in times_s if turns.due(now_s) is sent] == [10.5, 11.0]
-
-
-def test_a_confirmed_reply_is_not_sent_again(turns):
-    turns.finish(reply(1, "t1"), 0)
-    turns.confirm("t1")
-
-    assert turns.due(1000) is None
+    assert turns.unconfirmed is sent
+    assert turns.confirm("t1")
+    assert turns.unconfirmed is None
 
 
 def test_the_confirmation_of_another_turn_confirms_nothing(turns):
     sent = reply(2, "t2")
-    turns.finish(sent, 0)
-    turns.confirm("t1")
+    turns.finish(sent)
 
-    assert turns.due(1000) is sent
+    assert not turns.confirm("t1")
+    assert turns.unconfirmed is sent
 
 
 def test_a_confirmation_without_a_reply_changes_nothing(turns):
     turns.accept(deliver(1), "t1")
-    turns.confirm("t1")
 
+    assert not turns.confirm("t1")
     assert turns.in_hand == (1, "t1")
 
 
-def test_with_nothing_in_hand_nothing_is_due_and_nothing_is_named(turns):
-    assert turns.due(1000) is None
+def test_with_nothing_in_hand_nothing_is_named(turns):
     assert turns.in_hand == (None, None)
 
 
@@ -102,14 +94,14 @@ def test_hello_names_the_running_turn(turns):
 
 def test_hello_names_the_turn_whose_reply_is_unconfirmed(turns):
     turns.accept(deliver(3), "t3")
-    turns.finish(reply(3, "t3"), 0)
+    turns.finish(reply(3, "t3"))
 
     assert turns.in_hand == (3, "t3")
 
 
 def test_hello_names_the_running_turn_before_an_unconfirmed_one(turns):
     turns.accept(deliver(3), "t3")
-    turns.finish(reply(3, "t3"), 0)
+    turns.finish(reply(3, "t3"))
     turns.accept(deliver(5), "t5")
 
     assert turns.in_hand == (5, "t5")
@@ -117,7 +109,7 @@ def test_hello_names_the_running_turn_before_an_unconfirmed_one(turns):
 
 def test_hello_names_nothing_once_the_reply_is_confirmed(turns):
     turns.accept(deliver(3), "t3")
-    turns.finish(reply(3, "t3"), 0)
+    turns.finish(reply(3, "t3"))
     turns.confirm("t3")
 
     assert turns.in_hand == (None, None)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from protocol.messages import Deliver, Reply
 
-RESEND_S = 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -26,7 +24,6 @@ class Turns:
     def __init__(self) -> None:
         self.running: Running | None = None
         self.unconfirmed: Reply | None = None
-        self._sent_s = 0.0
         self._highest_seq = 0
 
     def accept(self, deliver: Deliver, turn_id: str) -> Running | None:
@@ -37,23 +34,17 @@ class Turns:
         self.running = Running(deliver.seq, turn_id, deliver.text)
         return self.running
 
-    def finish(self, reply: Reply, now_s: float) -> None:
+    def finish(self, reply: Reply) -> None:
         """The turn is over; the reply waits for its RACK."""
         self.running = None
         self.unconfirmed = reply
-        self._sent_s = now_s
 
-    def confirm(self, turn_id: str) -> None:
-        """The reply is committed."""
-        if self.unconfirmed is not None and self.unconfirmed.turn_id == turn_id:
-            self.unconfirmed = None
-
-    def due(self, now_s: float) -> Reply | None:
-        """Return the reply that must be sent again now, if any."""
-        if self.unconfirmed is None or now_s - self._sent_s < RESEND_S:
-            return None
-        self._sent_s = now_s
-        return self.unconfirmed
+    def confirm(self, turn_id: str) -> bool:
+        """The reply is committed; False when it is not the one that waits."""
+        if self.unconfirmed is None or self.unconfirmed.turn_id != turn_id:
+            return False
+        self.unconfirmed = None
+        return True
 
     @property
     def in_hand(self) -> tuple[int | None, str | None]:

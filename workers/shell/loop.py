@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
 from workers.models.port import ChatModel, ModelFailed, Question
 from workers.shell.gather import Gatherer
+from workers.shell.outbox import Outbox
 from workers.shell.title import set_title
 
 HEARTBEAT_S = 1.0
@@ -33,6 +35,9 @@ HEARTBEAT_S = 1.0
 ORPHAN_S = 900.0
 # Covers the start of the embedded model's server.
 ENDPOINT_S = 90.0
+RESEND_S = 0.5
+# How soon a disk that took nothing is tried again.
+DISK_RETRY_S = 1.0
 EXIT_CLEAN = 0
 EXIT_FENCED = 3
 
@@ -73,8 +78,8 @@ class Worker:
         self._waiting: m.Deliver | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
+        self._outbox = Outbox(Path(fork.outbox))
         self._heard_s = time.monotonic()
-        self._beats = 0
 
     async def serve(self) -> int:
         """Run until told to leave."""
@@ -93,6 +98,7 @@ class Worker:
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
             self._mailbox.close()
+            self._outbox.close()
 
     # ---- out
 
@@ -132,9 +138,6 @@ class Worker:
             )
             if self._restored is not None:
                 self._fetch_back()
-            reply = None if self._mailbox.is_sending else self._turns.due(time.monotonic())
-            if reply is not None:
-                self._send(reply)
 
     # ---- in
 
@@ -161,7 +164,8 @@ class Worker:
             case m.Deliver():
                 self._on_deliver(message)
             case m.Rack():
-                self._turns.confirm(message.turn_id)
+                if self._turns.confirm(message.turn_id):
+                    self._outbox.trim()
             case m.Renamed():
                 set_title(message.name)
             case m.Endpoint():
@@ -252,12 +256,36 @@ class Worker:
             pieces=gatherer.pieces,
             error=error,
         )
-        self._turns.finish(reply, time.monotonic())
-        self._send(reply)
+        try:
+            self._outbox.append(reply)
+        except OSError as failure:  # it is kept in memory, and sent until the coordinator has it
+            log.warning("reply not noted", extra={"turn": running.turn_id, "reason": str(failure)})
+        self._turns.finish(reply)
+        self._hand_over(reply)
+
+    def _hand_over(self, reply: m.Reply) -> None:
+        """Send a reply until it is confirmed."""
+        if self._turns.unconfirmed is reply:
+            if not self._mailbox.is_sending:
+                self._send(reply)
+            delay_s = RESEND_S * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            asyncio.get_running_loop().call_later(delay_s, self._hand_over, reply)
+
+    async def _note_start(self, running: Running) -> m.Started:
+        """Note that a request may be sent from here on, so that no other worker sends it a second time."""
+        started = m.Started(session=self._session, epoch=self._epoch, seq=running.seq, turn_id=running.turn_id)
+        while True:
+            try:
+                self._outbox.append(started)
+            except OSError as failure:
+                log.warning("start not noted", extra={"turn": running.turn_id, "reason": str(failure)})
+                await asyncio.sleep(DISK_RETRY_S)
+            else:
+                return started
 
     async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Usage:
         endpoint = await self._find_endpoint()
-        self._send(m.Started(session=self._session, epoch=self._epoch, seq=running.seq, turn_id=running.turn_id))
+        self._send(await self._note_start(running))
         size = 0
 
         def on_piece(piece: str) -> None:

@@ -1,0 +1,161 @@
+"""Turns whose worker died: completed by its outbox, waiting again, interrupted, resumed, poisoned or cancelled.
+
+A turn that has STARTED may have cost an API request, so nothing but the user, or ``resume`` once, runs it again; one
+that has not is delivered again to the next worker.
+"""
+
+from collections.abc import Iterator
+
+from coordinator.core.effects import Commit, DropOutbox, Effect, SaveCrashes, SaveResumed
+from coordinator.core.lifecycle import TurnFact
+from coordinator.core.turns import end_turn
+from coordinator.core.world import Prompt, Session, Turn, World
+from protocol.messages import Hello, Reply, Started
+from protocol.outbox import Record
+from protocol.views import ErrorView, StopReason, Usage
+
+# So many workers may die with a prompt in hand before it is skipped.
+POISON_CRASHES = 3
+
+
+def lose(world: World, session: Session, now_s: float) -> Iterator[Effect]:
+    """The worker is dead: a turn that had begun is over, one that had not waits again."""
+    turn = session.turn
+    if turn is None or turn.is_ending:
+        return
+    if session.is_closed:
+        yield from end_turn(world, session, turn, _mark(session, turn.seq, "cancelled", turn), now_s)
+    elif turn.turn_id is None and turn.prompt is not None:
+        _wait_again(world, session, turn.prompt)
+    else:
+        yield from _interrupt(world, session, turn, now_s)
+
+
+def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iterator[Effect]:
+    """A request may have been sent: mark the turn, or begin it again this once if that is configured."""
+    if world.settings.on_interrupt == "ask" or turn.prompt is None or turn.prompt.resumed:
+        yield from end_turn(world, session, turn, _mark(session, turn.seq, "interrupted", turn), now_s)
+        return
+    turn.prompt.turn_id = None
+    turn.prompt.resumed = session.epoch
+    yield Commit(SaveResumed(session.id, turn.seq, session.epoch))
+    _wait_again(world, session, turn.prompt)
+
+
+def _wait_again(world: World, session: Session, prompt: Prompt) -> None:
+    if session.turn is not None and session.turn.prompt is prompt:
+        session.turn = None
+        world.turn_fact(session, TurnFact.LOST)
+    session.waiting.appendleft(prompt)
+
+
+def blame(world: World, session: Session, now_s: float) -> Iterator[Effect]:
+    """A worker died with a prompt in hand that had sent no request: after POISON_CRASHES the prompt is skipped."""
+    turn = session.turn
+    if turn is None or turn.is_ending or turn.turn_id is not None or turn.prompt is None:
+        return
+    turn.prompt.crashes += 1
+    if turn.prompt.crashes < POISON_CRASHES:
+        yield Commit(SaveCrashes(session.id, turn.seq, turn.prompt.crashes))
+        return
+    text = f"{POISON_CRASHES} workers died with this prompt before they could send it to the model."
+    hint = f"See `chat-coord logs {session.name}`; change the prompt, or send it again if the cause is mended."
+    error = ErrorView(code="prompt.poisoned", message=text, hint=hint)
+    yield from end_turn(world, session, turn, _mark(session, turn.seq, "poisoned", turn, error), now_s)
+
+
+def cancel_waiting(world: World, session: Session, now_s: float) -> Iterator[Effect]:
+    """The session is being closed: all that wait end ``cancelled``. The running turn ends with its worker."""
+    yield from _end_waiting(world, session, "cancelled", None, now_s)
+
+
+def fail_all(world: World, session: Session, now_s: float) -> Iterator[Effect]:
+    """The session gave up: what waits ends ``failed``, with the reason, so that nobody waits for ever."""
+    reason = session.exit_card.reason if session.exit_card else "its worker could not be started"
+    hint = "Mend that, then send again; a new prompt tries to start the session again."
+    error = ErrorView(code="session.failed", message=f"The session gave up: {reason}.", hint=hint)
+    yield from _end_waiting(world, session, "failed", error, now_s)
+
+
+def _end_waiting(
+    world: World, session: Session, stop_reason: StopReason, error: ErrorView | None, now_s: float
+) -> Iterator[Effect]:
+    while session.waiting:
+        prompt = session.waiting.popleft()
+        turn = Turn(prompt.seq, prompt, now_s)
+        yield from end_turn(world, session, turn, _mark(session, prompt.seq, stop_reason, turn, error), now_s)
+
+
+def _mark(session: Session, seq: int, stop_reason: StopReason, turn: Turn, error: ErrorView | None = None) -> Reply:
+    """A turn's end that no worker reported, with the text that had come by then."""
+    return Reply(
+        session=session.id,
+        epoch=session.epoch,
+        seq=seq,
+        turn_id=turn.turn_id or f"{stop_reason}-{session.epoch}-{seq}",
+        text="".join(turn.text),
+        stop_reason=stop_reason,
+        usage=Usage(),
+        pieces=turn.pieces,
+        error=error,
+    )
+
+
+# ---- what dead workers and dead coordinators leave behind
+
+
+def take_outbox(
+    world: World, session: Session, epoch: int, records: tuple[Record, ...], now_s: float
+) -> Iterator[Effect]:
+    """Take in what a dead worker noted: its reply ends the turn, its start has begun it, whether it was heard or not.
+
+    The outbox goes when what follows from it is committed (``world.imports``), or at once when nothing does.
+    """
+    is_needed = False
+    for record in records:
+        if session.turn is not None and session.turn.seq == record.seq:
+            turn = session.turn
+        else:
+            prompt = next((p for p in session.waiting if p.seq == record.seq), None)
+            if prompt is None:
+                continue  # it is answered
+            turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id)
+        if turn.prompt is not None and epoch <= turn.prompt.resumed:
+            continue  # of the attempt that was interrupted before
+        is_needed = True
+        world.imports[session.id, record.seq] = epoch
+        if turn.is_ending:
+            continue  # it was heard of, and its commit is under way
+        if isinstance(record, Started):
+            turn.turn_id = record.turn_id
+            if turn.prompt is not None:
+                turn.prompt.turn_id = record.turn_id
+            continue
+        if turn is not session.turn and turn.prompt is not None:
+            session.waiting.remove(turn.prompt)
+        turn.pieces = record.pieces
+        yield from end_turn(world, session, turn, record, now_s)
+    if not is_needed:
+        yield DropOutbox(session.id, epoch)
+
+
+def take_over(world: World, session: Session, hello: Hello, now_s: float) -> Iterator[Effect]:
+    """A worker of an earlier coordinator may come with a turn in it: go on where it is.
+
+    Prompts that were started in another worker have lost their turn.
+    """
+    for prompt in list(session.waiting):
+        if prompt.seq == hello.seq and session.turn is None:
+            session.waiting.remove(prompt)
+            session.turn = Turn(prompt.seq, prompt, now_s, turn_id=hello.turn_id, started_s=now_s)
+            world.turn_fact(session, TurnFact.DELIVERED)
+        elif prompt.turn_id is not None:
+            session.waiting.remove(prompt)
+            turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id, started_s=now_s)
+            yield from _interrupt(world, session, turn, now_s)
+
+
+def end_orphaned_turns(world: World, session: Session, now_s: float) -> Iterator[Effect]:
+    """The coordinator starts and the worker is gone: turns that had been started end ``interrupted``."""
+    nobody = Hello(session=session.id, epoch=session.epoch, token=b"", pid=0)
+    yield from take_over(world, session, nobody, now_s)

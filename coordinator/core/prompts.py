@@ -1,0 +1,93 @@
+"""Prompts on their way in: check, commit, then acknowledge. What becomes of them is in ``turns`` and ``endings``."""
+
+from collections.abc import Iterator
+
+from coordinator.core.effects import Commit, Effect, InsertPrompt, InsertRetry, SendClient
+from coordinator.core.endings import cancel_waiting
+from coordinator.core.events import Outcome
+from coordinator.core.lifecycle import Residency
+from coordinator.core.naming import resolve
+from coordinator.core.residency import wake
+from coordinator.core.showing import refusal
+from coordinator.core.turns import deliver_next
+from coordinator.core.world import Prompt, Session, World
+from protocol.errors import (
+    CoordinatorStopping,
+    IdemConflict,
+    NothingToRetry,
+    PromptEmpty,
+    PromptTooLarge,
+    SessionClosed,
+    ValueIllegal,
+)
+from protocol.limits import PROMPT_BYTES
+from protocol.messages import Ack, Retry, Submit
+
+IDEM_CHARS = 128
+
+
+def submit(world: World, peer: bytes, order: Submit, now_s: float) -> Iterator[Effect]:
+    """Check a prompt and put it into the store; the answer waits for the commit."""
+    session = _open_session(world, order.session, order.idem)
+    if not order.text.strip():
+        raise PromptEmpty("The prompt is empty.")
+    size = len(order.text.encode())
+    if size > PROMPT_BYTES:
+        raise PromptTooLarge(f"The prompt has {size} bytes; {PROMPT_BYTES} are allowed.", limit=PROMPT_BYTES)
+    yield Commit(
+        InsertPrompt(session.id, order.idem, order.text, world.wall_s(now_s), peer, order.request, order.follow)
+    )
+
+
+def _open_session(world: World, name: str, idem: str) -> Session:
+    """Return the session that a prompt is for, if it takes one."""
+    session = resolve(name, world.listed())
+    if world.is_draining:
+        raise CoordinatorStopping("The coordinator is stopping and takes no more prompts.")
+    if session.is_closed:
+        raise SessionClosed(f"The session {session.name!r} is closed.")
+    if not 0 < len(idem) <= IDEM_CHARS:
+        raise ValueIllegal(f"An idempotency key has 1 to {IDEM_CHARS} characters.", hint="Give a shorter --idem.")
+    return session
+
+
+def retry(world: World, peer: bytes, order: Retry, now_s: float) -> Iterator[Effect]:
+    """Run the last turn again if it did not complete: the same prompt, committed once more under a key of its own."""
+    session = _open_session(world, order.session, order.idem)
+    yield Commit(InsertRetry(session.id, order.idem, world.wall_s(now_s), peer, order.request, order.follow))
+
+
+def on_prompt_committed(
+    world: World, session: Session, prompt: InsertPrompt | InsertRetry, outcome: Outcome, now_s: float
+) -> Iterator[Effect]:
+    """Acknowledge. A new prompt then waits for its turn, and wakes the session."""
+    if outcome.seq == 0:
+        nothing = NothingToRetry(f"The last turn of {session.name!r} completed, or there was none.")
+        yield SendClient(prompt.peer, refusal(prompt.request, nothing))
+        return
+    if outcome.conflict:
+        error = IdemConflict("That idempotency key was used for another text.")
+        yield SendClient(prompt.peer, refusal(prompt.request, error))
+        return
+    ack = Ack(request=prompt.request, session=session.id, seq=outcome.seq, answered_by=outcome.answered_by)
+    yield SendClient(prompt.peer, ack)
+    if prompt.follow and outcome.answered_by is None and prompt.peer in world.peers:
+        world.peers[prompt.peer].follows.add((session.id, outcome.seq))
+    if not outcome.is_new:
+        return
+    world.touch(session, "prompt committed")
+    session.messages += 1
+    session.last_active_at = prompt.at
+    session.unread = False
+    session.waiting_since = None
+    text = prompt.text if isinstance(prompt, InsertPrompt) else outcome.text
+    session.waiting.append(Prompt(outcome.seq, text, now_s))
+    if session.is_closed:  # closed between the prompt's arrival and its commit
+        yield from cancel_waiting(world, session, now_s)
+    elif session.residency is Residency.FAILED:
+        session.restarts.renew()
+        yield from wake(world, session)
+    elif session.residency is Residency.HIBERNATED:
+        yield from wake(world, session)
+    else:
+        yield from deliver_next(world, session, now_s)
