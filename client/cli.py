@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "Show the coordinator at a glance.",
     "new": "Make a session with a worker of its own.",
     "send": "Send a prompt and stream the reply.",
+    "retry": "Run the last turn again, if it did not complete.",
     "history": "Show a session's conversation.",
     "sessions": "List the sessions.",
     "switch": "Make a session the active one, and open the terminal on it.",

@@ -129,6 +129,21 @@ class Connection:
         order = m.Submit(request=self.number(), session=session, idem=idem, text=text, follow=follow)
         return await self.ask(order, m.Ack)
 
+    async def retry(self, session: str, idem: str, *, follow: bool) -> m.Ack:
+        """Run the last turn again; when this returns its prompt is committed once more.
+
+        Raises:
+            RemoteError: the answer is no.
+        """
+        order = m.Retry(request=self.number(), session=session, idem=idem, follow=follow)
+        return await self.ask(order, m.Ack)
+
+    async def submit_or_retry(self, session: str, text: str | None, idem: str, *, follow: bool) -> m.Ack:
+        """Submit a prompt, or retry when there is none."""
+        if text is None:
+            return await self.retry(session, idem, follow=follow)
+        return await self.submit(session, text, idem, follow=follow)
+
     async def history(self, session: str, *, after_seq: int = 0, view: bool = False) -> AsyncIterator[m.History]:
         """Yield a conversation page by page."""
         while True:

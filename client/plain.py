@@ -64,6 +64,7 @@ class Plain:
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "new": self._new,
             "sessions": self._sessions,
+            "retry": self._retry,
             "switch": self._switch,
             "next": self._next,
             "logs": self._logs,
@@ -125,11 +126,18 @@ class Plain:
         return not self._has_left
 
     async def _say(self, session: str, text: str) -> None:
-        ack = await self._connection.submit(session, text, new_id(), follow=False)
+        self._await(session, await self._connection.submit(session, text, new_id(), follow=False))
+
+    def _await(self, session: str, ack: m.Ack) -> None:
         self._seen[session] = max(self._seen.get(session, 0), ack.seq)
         if session == self._session.id:
             self._awaited.add((session, ack.seq))
             self._settled.clear()
+
+    async def _retry(self, rest: str) -> None:
+        del rest
+        session = self._session.id
+        self._await(session, await self._connection.retry(session, new_id(), follow=False))
 
     async def _wait_settled(self) -> None:
         if self._awaited:

@@ -29,7 +29,7 @@ class Answer:
 async def converse(
     connection: Connection,
     session: str,
-    text: str,
+    text: str | None,
     idem: str,
     on_text: Callable[[str], None],
     *,
@@ -40,7 +40,7 @@ async def converse(
     Args:
         connection: an open one.
         session: name, number or id.
-        text: the prompt.
+        text: the prompt; None runs the last turn again.
         idem: the key that makes a resend harmless.
         on_text: called with what to show.
         timeout_s: how long to wait for the reply; None is for ever.
@@ -50,7 +50,7 @@ async def converse(
         RemoteError: the prompt was refused.
     """
     begun_s = time.monotonic()
-    ack = await connection.submit(session, text, idem, follow=True)
+    ack = await connection.submit_or_retry(session, text, idem, follow=True)
     transcript = Transcript()
     first_s: list[float] = []
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "sessions": "/sessions [--waiting|--all]  the list",
     "switch": "/switch NAME|NUMBER|ID|-  (or /s) another session; - is the previous one",
     "next": "/next  the next session that needs you",
+    "retry": "/retry  run the last turn again, if it did not complete",
     "close": "/close [NAME]  end a session; its history is kept",
     "rename": "/rename NEW  another name for this session",
     "session-name": "/session-name [NEW]  show this session's name, or change it",

@@ -7,6 +7,7 @@ end; when pieces were lost in between, the whole reply is shown again under a ma
 from protocol.messages import Piece
 
 LOST_MARK = "\n[… some of the reply was lost on the way; here it is whole]\n"
+AGAIN_MARK = "\n[… the turn was interrupted; it begins again]\n"
 
 
 class Transcript:
@@ -16,6 +17,7 @@ class Transcript:
         self._shown = ""
         self._next = 0
         self._turn_id: str | None = None
+        self._seq: int | None = None
 
     def begin(self, turn_id: str | None, pieces: int, text: str) -> str:
         """Catch up with a turn that runs already; returns what to show."""
@@ -24,13 +26,15 @@ class Transcript:
 
     def add(self, piece: Piece) -> str:
         """Take in a piece; returns what to show, nothing once one was lost."""
+        mark = ""
         if self._turn_id != piece.turn_id:
-            self._turn_id, self._next, self._shown = piece.turn_id, 0, ""
+            mark = AGAIN_MARK if self._shown and self._seq == piece.seq else ""
+            self._turn_id, self._next, self._shown, self._seq = piece.turn_id, 0, "", piece.seq
         if piece.n != self._next:
-            return ""
+            return mark
         self._next += 1
         self._shown += piece.text
-        return piece.text
+        return mark + piece.text
 
     def finish(self, reply: str) -> str:
         """Return what the screen still lacks of the committed reply, and be ready for the next."""

@@ -56,10 +56,8 @@ class SimulatedStore:
                 self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
             case e.InsertRetry():
                 return self._insert_retry(change)
-            case e.SaveCrashes():
-                self.messages[change.session][change.seq - 1]["crashes"] = change.crashes
-            case e.SaveResumed():
-                self.messages[change.session][change.seq - 1].update(resumed=change.epoch, turn_id=None)
+            case e.SaveCrashes() | e.SaveResumed():
+                self._save_fate(change)
             case e.SaveRoster():
                 if row["epoch"] == change.epoch:
                     row["pid"] = change.pid
@@ -78,6 +76,13 @@ class SimulatedStore:
                 if change.session is not None:
                     self.active[change.client] = change.session
         return ev.Outcome()
+
+    def _save_fate(self, change: e.SaveCrashes | e.SaveResumed) -> None:
+        row = self.messages[change.session][change.seq - 1]
+        if isinstance(change, e.SaveCrashes):
+            row["crashes"] = change.crashes
+        else:
+            row.update(resumed=change.epoch, turn_id=None)
 
     def _bump(self, session: str) -> ev.Outcome:
         row = self.sessions[session]
@@ -184,6 +189,8 @@ class Simulated:
         # Changes that are not durable yet, and events on their way; a change is applied when its turn comes.
         self.pending: deque[ev.Event | e.Change] = deque()
         self.dropped: list[tuple[str, int]] = []
+        # What dead workers had noted when the next coordinator starts.
+        self.outboxes: dict[tuple[str, int], tuple[Record, ...]] = {}
         self.left = False
         self._at_once = commits_at_once
         self._requests = 0
@@ -194,7 +201,15 @@ class Simulated:
     def _begin(self) -> None:
         alive = frozenset(s.id for s in self.store.load() if s.pid is not None and (s.id, s.epoch) in self.processes)
         self.step(
-            ev.Booted(self.store.boots, "node", 1_700_000_000.0, self.store.load(), dict(self.store.active), alive)
+            ev.Booted(
+                self.store.boots,
+                "node",
+                1_700_000_000.0,
+                self.store.load(),
+                dict(self.store.active),
+                alive,
+                self.outboxes,
+            )
         )
         self.say(m.ClientHello(client="cli", pid=1))
 

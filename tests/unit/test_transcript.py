@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.core.transcript import LOST_MARK, Transcript
+from client.core.transcript import AGAIN_MARK, LOST_MARK, Transcript
 from protocol.messages import Piece
 
 TEXTS = st.lists(st.text(alphabet="ab \n", min_size=1, max_size=3), min_size=1, max_size=8)
 
 
-def piece(n, text, turn_id="t1"):
-    return Piece(session="s", seq=1, turn_id=turn_id, n=n, text=text)
+def piece(n, text, turn_id="t1", seq=1):
+    return Piece(session="s", seq=seq, turn_id=turn_id, n=n, text=text)
 
 
 def test_pieces_are_shown_as_they_come_and_nothing_is_left_at_the_end():
@@ -59,7 +59,7 @@ def test_the_next_turn_begins_anew():
     transcript.add(piece(0, "one"))
     transcript.finish("one")
 
-    assert transcript.add(piece(0, "two", turn_id="t2")) == "two"
+    assert transcript.add(piece(0, "two", turn_id="t2", seq=3)) == "two"
     assert transcript.finish("two!") == "!"
 
 
@@ -67,7 +67,7 @@ def test_the_next_turn_begins_anew_even_when_the_end_of_the_last_was_missed():
     transcript = Transcript()
     transcript.add(piece(0, "one"))
 
-    assert transcript.add(piece(0, "two", turn_id="t2")) == "two"
+    assert transcript.add(piece(0, "two", turn_id="t2", seq=3)) == "two"
     assert transcript.finish("two") == ""
 
 
@@ -75,7 +75,7 @@ def test_a_turn_of_which_the_beginning_was_lost_is_shown_at_its_end():
     transcript = Transcript()
     transcript.add(piece(0, "one"))
 
-    assert transcript.add(piece(1, "wo", turn_id="t2")) == ""
+    assert transcript.add(piece(1, "wo", turn_id="t2", seq=3)) == ""
     assert transcript.finish("two") == "two"
 
 
@@ -90,3 +90,12 @@ def test_whatever_is_lost_or_repeated_or_late_the_screen_shows_the_reply_once(te
     screen += transcript.finish("".join(texts))
 
     assert screen == "".join(texts)
+
+
+def test_a_turn_that_begins_again_in_the_middle_of_its_reply_says_so():
+    transcript = Transcript()
+    transcript.add(piece(0, "half"))
+    shown = transcript.add(piece(0, "whole", turn_id="t2"))
+
+    assert shown == AGAIN_MARK + "whole"
+    assert transcript.finish("whole answer") == " answer"

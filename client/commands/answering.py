@@ -1,0 +1,74 @@
+"""What ``send`` and ``retry`` share: hand a prompt over, show the reply, say how the turn ended."""
+
+from client.asking import connected, get_session
+from client.connection import Connection
+from client.model_ready import ensure_model
+from client.output import complain, dump, say
+from client.prompting import Answer, converse
+from protocol.embedded import is_pulled
+from protocol.errors import EXIT_NO, RemoteError
+from protocol.paths import Home
+
+
+async def hand_over(home: Home, name: str, prompt: str | None, idem: str, *, as_json: bool) -> None:
+    """Return as soon as the prompt is committed; None runs the last turn again."""
+    async with connected(home, start=True) as connection:
+        ack = await connection.submit_or_retry(name, prompt, idem, follow=False)
+    if as_json:
+        dump({"session": ack.session, "seq": ack.seq})
+    else:
+        say(f"Prompt {ack.seq} is accepted.")
+
+
+async def answer(
+    home: Home, name: str, prompt: str | None, idem: str, timeout_s: float | None, *, as_json: bool
+) -> int:
+    """Stream the reply to a prompt, or to the last one again when it is None; return the exit code."""
+    async with connected(home, start=True) as connection:
+        await _see_to_model(connection, home, name)
+
+        def show(text: str) -> None:
+            if not as_json:
+                say(text, end="")
+
+        answered = await converse(connection, name, prompt, idem, show, timeout_s=timeout_s)
+    row = answered.row
+    if as_json:
+        dump(_document(answered))
+    elif row.text:
+        say("")
+    if row.stop_reason == "completed":
+        return 0
+    if row.error is not None:
+        complain(RemoteError(row.error.code, row.error.message, row.error.hint))
+    else:
+        hint = f"Send it again if you still want an answer; what had come is in `chat-coord history {name}`."
+        complain(RemoteError("turn", f"The turn ended as {row.stop_reason}.", hint))
+    return EXIT_NO
+
+
+async def _see_to_model(connection: Connection, home: Home, name: str) -> None:
+    if is_pulled(home):
+        return
+    session = await get_session(connection, name)
+    if session is not None:
+        ensure_model(home, session.model)
+
+
+def _document(answer: Answer) -> dict[str, object]:
+    row, final = answer.row, answer.final
+    usage = final.usage if final is not None else None
+    return {
+        "session": answer.ack.session,
+        "seq": answer.ack.seq,
+        "turn_id": row.turn_id,
+        "reply": row.text,
+        "stop_reason": row.stop_reason,
+        "usage": {
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+        },
+        "queued_ms": final.queued_ms if final else None,
+        "first_piece_ms": answer.first_piece_ms,
+        "duration_ms": answer.duration_ms,
+    }
