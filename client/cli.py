@@ -15,6 +15,7 @@ COMMANDS = {
     "chat": "Open the terminal on a session; starts everything that is needed.",
     "start": "Start the coordinator.",
     "stop": "Stop the coordinator; nothing acknowledged is lost.",
+    "restart": "Replace the coordinator; workers and running turns go on.",
     "status": "Show the coordinator at a glance.",
     "new": "Make a session with a worker of its own.",
     "send": "Send a prompt and stream the reply.",

@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from protocol import messages as m
@@ -23,8 +24,7 @@ from protocol.errors import (
 )
 from protocol.limits import PROMPT_BYTES
 from protocol.mailbox import Mailbox
-from protocol.paths import Home, read_discovery
-from protocol.processes import is_running
+from protocol.paths import Home, find_running
 
 HELLO_S = 5.0
 ANSWER_S = 15.0
@@ -33,8 +33,20 @@ PING_S = 2.0
 BYE_MS = 50
 FIRST_RESEND_S = 0.4
 LONGEST_RESEND_S = 5.0
+# After so many that nobody answered the socket itself may be at fault.
+RESENDS_OF_A_SOCKET = 3
 
 A = TypeVar("A", bound=m.Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The coordinator is gone; the next one is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A coordinator is there again: what was pushed meanwhile was missed, and it pushes only what it is asked for."""
 
 
 class Connection:
@@ -56,9 +68,8 @@ class Connection:
         self._pings: asyncio.Task[None] | None = None
         self.boot = 0
         self.pid = 0
-        self.pushed: asyncio.Queue[m.Piece | m.Final | m.Changed] = asyncio.Queue()
-        # Incremented when another coordinator took over: what was pushed meanwhile was missed.
-        self.takeovers = 0
+        self._is_gone = False
+        self.pushed: asyncio.Queue[m.Piece | m.Final | m.Changed | Gone | Back] = asyncio.Queue()
 
     async def open(self) -> None:
         """Find the coordinator and say hello.
@@ -98,6 +109,7 @@ class Connection:
         delay_s = FIRST_RESEND_S
         future: asyncio.Future[m.ToClient] = loop.create_future()
         self._answers[request.request] = future
+        resends = 0
         try:
             while True:
                 self._send(frame)
@@ -112,7 +124,8 @@ class Connection:
                 if loop.time() >= deadline_s:
                     raise self._no_answer(within_s)
                 delay_s = min(delay_s * 2, LONGEST_RESEND_S)
-                await self._follow_takeover()
+                resends += 1
+                await self._follow(anew=resends % RESENDS_OF_A_SOCKET == 0)
         finally:
             self._answers.pop(request.request, None)
 
@@ -157,8 +170,8 @@ class Connection:
     # ---- the wire
 
     async def _connect(self) -> None:
-        found = read_discovery(self._home)
-        if found is None or not is_running(found.pid, found.start_ticks):
+        found = find_running(self._home)
+        if found is None:
             raise CoordinatorAbsent(f"No coordinator is running for {self._home.root}.")
         if self._mailbox is not None:
             self._mailbox.close(linger_ms=0)
@@ -171,19 +184,24 @@ class Connection:
             raise self._no_answer(HELLO_S) from None
         self.boot, self.pid = welcome.boot, welcome.pid
 
-    async def _follow_takeover(self) -> None:
-        """When another coordinator runs now, connect to it."""
-        found = read_discovery(self._home)
-        if found is not None and found.boot != self.boot and is_running(found.pid, found.start_ticks):
-            with contextlib.suppress(CoordinatorAbsent, CoordinatorSilent):
+    async def _follow(self, *, anew: bool = False) -> None:
+        """When another coordinator runs now, connect to it; to the same one through a new socket if ``anew``."""
+        found = find_running(self._home)
+        if found is None:
+            if not self._is_gone:
+                self._is_gone = True
+                self.pushed.put_nowait(Gone())
+        elif anew or found.boot != self.boot:
+            with contextlib.suppress(ChatCoordError):
                 await self._connect()
-                self.takeovers += 1
+                self._is_gone = False
+                self.pushed.put_nowait(Back())
 
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(PING_S)
             self._send(encode(m.ClientPing()))
-            await self._follow_takeover()
+            await self._follow()
 
     def _send(self, frame: bytes) -> None:
         if self._mailbox is not None:
@@ -201,7 +219,7 @@ class Connection:
             case m.ClientPong():
                 if message.boot == 0:  # it forgot us, after a silence of ours
                     self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
-                    self.takeovers += 1
+                    self.pushed.put_nowait(Back())
             case m.Piece() | m.Final() | m.Changed():
                 self.pushed.put_nowait(message)
             case m.Refused(request=None):
@@ -224,7 +242,7 @@ class Connection:
             future.set_result(message)
 
     def _no_answer(self, within_s: float) -> ChatCoordError:
-        found = read_discovery(self._home)
-        if found is None or not is_running(found.pid, found.start_ticks):
+        found = find_running(self._home)
+        if found is None:
             return CoordinatorAbsent(f"The coordinator for {self._home.root} has gone away.")
         return CoordinatorSilent(f"The coordinator (pid {found.pid}) did not answer within {within_s:.0f} s.")

@@ -5,21 +5,21 @@ What a line means is decided in ``client.core.input_router``; here is only what 
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Awaitable, Callable
 
 from client.asking import all_sessions, connected, create, get_session, pick_session
-from client.connection import Connection
+from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
+from client.lines import Lines
 from client.log_files import entry_text, files_of
 from client.model_ready import ensure_model
 from client.output import complain, render, say, session_table, status_text
+from client.starting import start_in_background
 from protocol import messages as m
-from protocol.errors import ChatCoordError, RemoteError
+from protocol.errors import ChatCoordError, CoordinatorAbsent, RemoteError
 from protocol.ids import new_id
-from protocol.limits import PROMPT_BYTES
 from protocol.paths import Home
 from protocol.terminal_safe import clean_line
 from protocol.views import SESSION_TYPES, HistoryRow, SessionView
@@ -27,7 +27,6 @@ from protocol.views import SESSION_TYPES, HistoryRow, SessionView
 # What is shown of a conversation when a terminal opens on it.
 REPLAY_ROWS = 10
 LOG_LINES = 20
-READ_BYTES = 64 << 10
 # States of other sessions that a person is told about.
 ANNOUNCED = {"unread": "has an answer for you", "failed": "has failed", "backoff": "crashed and is being restarted"}
 
@@ -57,6 +56,8 @@ class Plain:
         self._previous: str | None = None
         self._seen: dict[str, int] = {}
         self._transcript = Transcript()
+        # Turns whose end was shown when another coordinator came.
+        self._caught_up: set[str] = set()
         self._is_mid_line = False
         self._has_left = False
         self._awaited: set[tuple[str, int]] = set()
@@ -126,7 +127,13 @@ class Plain:
         return not self._has_left
 
     async def _say(self, session: str, text: str) -> None:
-        self._await(session, await self._connection.submit(session, text, new_id(), follow=False))
+        idem = new_id()
+        try:
+            ack = await self._connection.submit(session, text, idem, follow=False)
+        except CoordinatorAbsent:  # the key makes it harmless if the last one had taken it
+            await start_in_background(self._home)
+            ack = await self._connection.submit(session, text, idem, follow=False)
+        self._await(session, ack)
 
     def _await(self, session: str, ack: m.Ack) -> None:
         self._seen[session] = max(self._seen.get(session, 0), ack.seq)
@@ -261,12 +268,15 @@ class Plain:
         if attached.turn_id is not None:
             self._stream(self._transcript.begin(attached.turn_id, attached.pieces, attached.text))
 
+    async def _rows(self, session: str, after_seq: int) -> list[HistoryRow]:
+        rows: list[HistoryRow] = []
+        async for page in self._connection.history(session, after_seq=after_seq, view=True):
+            rows += page.rows
+        return sorted(rows, key=lambda row: (row.reply_to or row.seq, row.seq))
+
     async def _replay(self, session: str) -> None:
         is_first = session not in self._seen
-        rows: list[HistoryRow] = []
-        async for page in self._connection.history(session, after_seq=self._seen.get(session, 0), view=True):
-            rows += page.rows
-        rows.sort(key=lambda row: (row.reply_to or row.seq, row.seq))
+        rows = await self._rows(session, self._seen.get(session, 0))
         if is_first and len(rows) > REPLAY_ROWS:
             say(f"[{len(rows) - REPLAY_ROWS} earlier messages: chat-coord history {self._session.name}]")
             rows = rows[-REPLAY_ROWS:]
@@ -288,6 +298,34 @@ class Plain:
                         await self._finish(pushed)
                 case m.Changed():
                     self._announce(pushed)
+                case Gone():
+                    self._say_aside("[the coordinator has gone; what you send starts it again]")
+                case Back():
+                    with contextlib.suppress(ChatCoordError):  # gone once more: the next Back tries again
+                        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Another coordinator is there: follow it, and show what was missed."""
+        session = self._session.id
+        await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
+        attach = m.Attach(request=self._connection.number(), session=session)
+        await self._connection.ask(attach, m.Attached)
+        self._say_aside("[the coordinator is back]")
+        seen, due = self._seen.get(session, 0), {seq for _, seq in self._awaited}
+        for row in await self._rows(session, min(seen, *due) if due else seen):
+            if row.reply_to not in due and row.seq <= seen:
+                continue
+            if row.turn_id is not None and row.turn_id == self._transcript.turn_id:
+                self._stream(self._transcript.finish(row.text))
+                self._end_line()
+            else:
+                say(render(row))
+            if row.reply_to is not None:
+                self._caught_up.add(row.turn_id or "")
+                self._awaited.discard((session, row.reply_to))
+            self._seen[session] = max(self._seen.get(session, 0), row.seq)
+        self._settle()
+        self._prompt_mark()
 
     def _stream(self, text: str) -> None:
         if text:
@@ -296,6 +334,8 @@ class Plain:
 
     async def _finish(self, final: m.Final) -> None:
         """End a reply with the truth of the store."""
+        if final.turn_id in self._caught_up:
+            return
         row: HistoryRow | None = None
         async for page in self._connection.history(final.session, after_seq=final.reply_seq - 1):
             row = next((r for r in page.rows if r.seq == final.reply_seq), row)
@@ -321,52 +361,14 @@ class Plain:
         words = ANNOUNCED.get(change.after)
         if words is None or (change.session == self._session.id and change.after == "unread"):
             return
-        self._end_line()
-        say(f"[{change.name}] {words}")
+        self._say_aside(f"[{change.name}] {words}")
         self._prompt_mark()
+
+    def _say_aside(self, text: str) -> None:
+        self._end_line()
+        say(text)
 
     def _end_line(self) -> None:
         if self._is_mid_line:
             say("")
             self._is_mid_line = False
-
-
-class Lines:
-    """Lines of standard input, without a thread; a line that grows beyond a prompt's bound is handed on as it is."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
-        self._rest = b""
-        self._is_file = False
-        try:
-            self._loop.add_reader(0, self._read)
-        except PermissionError:  # a regular file is always readable, and epoll does not take it
-            self._is_file = True
-
-    async def next(self) -> str | None:
-        """Return the next line, None at the end of input."""
-        while self._is_file and self._lines.empty():
-            self._read()
-        return await self._lines.get()
-
-    def close(self) -> None:
-        """Stop reading."""
-        if not self._is_file:
-            self._loop.remove_reader(0)
-
-    def _read(self) -> None:
-        try:
-            data = os.read(0, READ_BYTES)
-        except OSError:
-            data = b""
-        self._rest += data
-        *whole, self._rest = self._rest.split(b"\n")
-        if not data or len(self._rest) > PROMPT_BYTES:
-            whole, self._rest = [*whole, self._rest] if self._rest else whole, b""
-        for line in whole:
-            self._lines.put_nowait(line.decode(errors="replace"))
-        if not data:
-            self._lines.put_nowait(None)
-            if not self._is_file:
-                self._loop.remove_reader(0)

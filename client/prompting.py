@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from client.connection import Connection
+from client.connection import Back, Connection, Gone
 from client.core.transcript import Transcript
 from protocol import messages as m
 from protocol.errors import TimedOut
@@ -50,7 +50,11 @@ async def converse(
         RemoteError: the prompt was refused.
     """
     begun_s = time.monotonic()
-    ack = await connection.submit_or_retry(session, text, idem, follow=True)
+
+    def hand_over() -> Awaitable[m.Ack]:
+        return connection.submit_or_retry(session, text, idem, follow=True)
+
+    ack = await hand_over()
     transcript = Transcript()
     first_s: list[float] = []
 
@@ -60,7 +64,7 @@ async def converse(
         on_text(piece)
 
     try:
-        final = await asyncio.wait_for(_until_final(connection, ack, transcript, show), timeout_s)
+        final = await asyncio.wait_for(_until_final(connection, ack, hand_over, transcript, show), timeout_s)
     except TimeoutError:
         hint = "The turn goes on; read it later with `chat-coord history`."
         raise TimedOut(f"There was no whole reply within {timeout_s:g} s.", hint=hint) from None
@@ -77,7 +81,11 @@ async def converse(
 
 
 async def _until_final(
-    connection: Connection, ack: m.Ack, transcript: Transcript, show: Callable[[str], None]
+    connection: Connection,
+    ack: m.Ack,
+    hand_over: Callable[[], Awaitable[m.Ack]],
+    transcript: Transcript,
+    show: Callable[[str], None],
 ) -> m.Final | None:
     if ack.answered_by is not None:
         return None
@@ -88,7 +96,14 @@ async def _until_final(
             if await _reply(connection, ack) is not None:
                 return None
             continue
-        if isinstance(pushed, m.Changed) or pushed.session != ack.session or pushed.seq != ack.seq:
+        if isinstance(
+            pushed, Back
+        ):  # the new coordinator pushes only what it is asked for; the key makes that harmless
+            ack = await hand_over()
+            if ack.answered_by is not None:
+                return None
+            continue
+        if isinstance(pushed, m.Changed | Gone) or pushed.session != ack.session or pushed.seq != ack.seq:
             continue
         if isinstance(pushed, m.Final):
             return pushed

@@ -166,6 +166,10 @@ class ShutDown(Request, frozen=True):
 # ---- coordinator to client
 
 
+class HandOver(Request, frozen=True):
+    """End the coordinator and nothing else: workers go on, for the next one to adopt."""
+
+
 class ClientWelcome(Message, frozen=True):
     """The answer to ClientHello."""
 
@@ -440,6 +444,7 @@ ClientSays = (
     | Listen
     | GetStatus
     | ShutDown
+    | HandOver
 )
 ToClient = (
     ClientWelcome

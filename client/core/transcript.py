@@ -19,6 +19,11 @@ class Transcript:
         self._turn_id: str | None = None
         self._seq: int | None = None
 
+    @property
+    def turn_id(self) -> str | None:
+        """The turn of which something is shown."""
+        return self._turn_id
+
     def begin(self, turn_id: str | None, pieces: int, text: str) -> str:
         """Catch up with a turn that runs already; returns what to show."""
         self._turn_id, self._next, self._shown = turn_id, pieces, text

@@ -287,9 +287,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class LeaveLoop:
-    """Flush the store and end the process: every worker is gone, or, with an error, going on would promise too much."""
+    """Flush the store and end the process.
+
+    Every worker is gone; or ``keeps_workers``, for the next coordinator; or, with an error, going on would promise too
+    much.
+    """
 
     error: str | None = None
+    keeps_workers: bool = False
 
 
 Effect = (

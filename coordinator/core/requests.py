@@ -16,6 +16,7 @@ from coordinator.core.effects import (
 )
 from coordinator.core.lifecycle import Residency
 from coordinator.core.naming import normal_name, resolve
+from coordinator.core.residency import hand_over
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import counts, in_list_order, session_view
 from coordinator.core.world import COMMAND_LINE, Peer, Session, World
@@ -53,6 +54,8 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
     Raises:
         ChatCoordError: the answer is no; nothing changed.
     """
+    if world.has_left:
+        return  # what it asks again is answered by the next coordinator
     if isinstance(message, m.ClientHello):
         known = world.peers.get(peer)
         world.peers[peer] = known or Peer(message.client, now_s)
@@ -318,6 +321,12 @@ def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> It
     yield from workers.start_drain(world, is_urgent=order.now)
 
 
+def _hand_over(world: World, peer: bytes, order: m.HandOver, now_s: float) -> Iterator[Effect]:
+    del now_s
+    yield SendClient(peer, m.Done(request=order.request))
+    yield from hand_over(world)
+
+
 _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Create: _create,
     m.Submit: prompts.submit,
@@ -332,4 +341,5 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Listen: _listen,
     m.GetStatus: _status,
     m.ShutDown: _shut_down,
+    m.HandOver: _hand_over,
 }

@@ -73,6 +73,13 @@ def end(session: Session) -> Iterator[Effect]:
     yield StartTimer(("kill", session.id, session.epoch), GRACE_S)
 
 
+def hand_over(world: World) -> Iterator[Effect]:
+    """Leave as after a crash, but with everything committed: workers and their turns go on without us."""
+    world.has_left = True
+    yield from (Commit(change) for change in world.unsaved.values())
+    yield LeaveLoop(keeps_workers=True)
+
+
 def tend(world: World) -> Iterator[Effect]:
     """After every step: serve the line, make room for it, and leave when draining is done."""
     yield from serve_line(world)

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from coordinator.core.effects import DropOutbox, LeaveLoop, Note, SendClient, SendWorker
 from coordinator.core.events import (
     Booted,
     ClientSpoke,
@@ -62,8 +63,7 @@ class Coordinator:
         self._settings = settings
         self._private = private
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
-        self._is_leaving = False
-        self._error: str | None = None
+        self._leaving: LeaveLoop | None = None
         self._uss: dict[str, int] = {}
         self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
         self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
@@ -116,12 +116,12 @@ class Coordinator:
 
     async def _serve(self) -> None:
         """Get, step, perform."""
-        while not self._is_leaving:
+        while self._leaving is None:
             event = await self._inbox.get()
             for effect in self._machine.step(event, time.monotonic()):
                 self._hands.perform(effect)
-        if self._error is not None:
-            raise RuntimeError(self._error)
+        if self._leaving.error is not None:
+            raise RuntimeError(self._leaving.error)
 
     # ---- birth and end
 
@@ -173,22 +173,23 @@ class Coordinator:
             return False
         return self._supervisor.adopt(stored.id, stored.epoch, stored.pid, stored.start_ticks)
 
-    def _leave(self, error: str | None) -> None:
-        self._is_leaving = True
-        self._error = error
+    def _leave(self, order: LeaveLoop) -> None:
+        self._leaving = order
 
     async def _end(self) -> None:
-        """Make everything durable, tell what that brings, and let go."""
+        """Make everything durable, tell peers what that brings, and let go."""
         await asyncio.to_thread(self._store.close)
         await asyncio.sleep(0)
         while not self._inbox.empty():
             for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):
-                self._hands.perform(effect)
+                if isinstance(effect, SendClient | SendWorker | DropOutbox | Note):
+                    self._hands.perform(effect)
         self._home.discovery.unlink(missing_ok=True)
         self._supervisor.close()
         self._clients.close()
         self._workers.close()
-        await self._local_models.stop()
+        if self._leaving is None or not self._leaving.keeps_workers:
+            await self._local_models.stop()
         await self._launcher.close()
         log.info("coordinator ended")
 

@@ -45,7 +45,7 @@ class Hands:
     endpoints: Endpoints
     local_models: LocalModels
     post: Callable[[Event], None]
-    leave: Callable[[str | None], None]
+    leave: Callable[[e.LeaveLoop], None]
     rejected: Callable[[], int]
     workers_uss: Callable[[], int | None]
 
@@ -81,7 +81,7 @@ class Hands:
             case e.Note():
                 log.info(effect.message, extra=dict(effect.facts))
             case e.LeaveLoop():
-                self.leave(effect.error)
+                self.leave(effect)
 
     def _to_client(self, peer: bytes, message: m.ToClient) -> None:
         key = message.session if isinstance(message, m.Changed) else None

@@ -76,6 +76,7 @@ SAMPLES: list[object] = [
     m.Listen(request=10),
     m.GetStatus(request=11),
     m.ShutDown(request=12, now=False),
+    m.HandOver(request=14),
     m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
     m.ClientPong(boot=3),
     m.Done(request=12),
