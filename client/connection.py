@@ -217,7 +217,8 @@ class Connection:
                 if self._welcome is not None and not self._welcome.done():
                     self._welcome.set_result(message)
             case m.ClientPong():
-                if message.boot == 0:  # it forgot us, after a silence of ours
+                found = find_running(self._home) if message.boot == 0 else None
+                if found is not None and found.boot == self.boot:  # it forgot us, after a silence of ours
                     self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
                     self.pushed.put_nowait(Back())
             case m.Piece() | m.Final() | m.Changed():

@@ -18,7 +18,10 @@ class ZygoteReady(Message, frozen=True):
 
 
 class Fork(Message, frozen=True):
-    """Start a worker. ``log`` is the file that its standard output and error go to, ``outbox`` its durable notes."""
+    """Start a worker. ``log`` is the file that its standard output and error go to.
+
+    ``orphan_exit_s`` is how long it stays without a coordinator; the next one is looked for in ``home``.
+    """
 
     session: str
     epoch: int
@@ -29,7 +32,8 @@ class Fork(Message, frozen=True):
     endpoint: str
     log: str
     events_log: str
-    outbox: str
+    home: str
+    orphan_exit_s: float
 
 
 class Forked(Message, frozen=True):

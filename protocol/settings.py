@@ -83,6 +83,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "and only `retry` runs it again; `resume` runs it again once, by itself."
         ),
     ] = "ask"
+    orphan_exit_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="A worker that has no coordinator for this long leaves; it finishes its turn before, and "
+            "what it finished is kept.",
+        ),
+    ] = 900.0
     launcher: Annotated[
         Literal["local", "spawn"],
         Meta(

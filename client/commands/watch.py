@@ -40,6 +40,7 @@ def command(context: click.Context, *, as_json: bool) -> None:
 async def _watch(home: Home, *, as_json: bool) -> None:
     async with connected(home) as connection:
         await connection.ask(m.Listen(request=connection.number()), m.Done)
+        say("Following every change of state; Ctrl+C ends it.", to_error=True)
         known = {s.id: s.display for s in await all_sessions(connection, waiting=False, everything=True)}
         while True:
             pushed = await connection.pushed.get()

@@ -74,6 +74,7 @@ class Machine:
             event: what happened.
             now_s: monotonic time in seconds.
         """
+        workers.notice_stall(self.world, now_s)
         effects = list(self._handle(event, now_s))
         effects.extend(tend(self.world))
         effects.extend(self._tell_listeners(now_s))
@@ -102,7 +103,7 @@ class Machine:
                 if session is not None and session.epoch == event.epoch and session.has_process:
                     session.memory = event.memory
             case TimerFired():
-                yield from self._on_timer(event)
+                yield from self._on_timer(event, now_s)
             case Ticked():
                 yield from self._on_tick(event, now_s)
             case DescriptorsCounted():
@@ -202,7 +203,7 @@ class Machine:
 
     # ---- the clock
 
-    def _on_timer(self, event: TimerFired) -> Iterator[Effect]:
+    def _on_timer(self, event: TimerFired, now_s: float) -> Iterator[Effect]:
         kind, name, epoch = event.key
         if kind == "drain":
             yield from workers.on_drain_over(self.world)
@@ -212,7 +213,7 @@ class Machine:
             return
         match kind:
             case "start":
-                yield from workers.on_start_deadline(session, epoch)
+                yield from workers.on_start_deadline(self.world, session, epoch, now_s)
             case "kill":
                 yield from workers.on_grace_over(session, epoch)
             case "backoff":

@@ -37,7 +37,7 @@ SILENCE_S = 10.0
 DRAIN_S = 5.0
 # A SIGKILL that nobody here sent, to a process that was larger than this, may be the kernel's out-of-memory killer.
 OOM_SUSPECT_BYTES = 512 << 20
-# A tick that comes later than this means that the machine slept: deadlines move, nobody dies.
+# Ticks come each second; nothing for so long means that this process stood still: deadlines move, nobody dies.
 STALL_S = 5.0
 
 
@@ -269,9 +269,13 @@ def on_backoff_over(world: World, session: Session, epoch: int) -> Iterator[Effe
         yield Commit(BumpEpoch(session.id))
 
 
-def on_start_deadline(session: Session, epoch: int) -> Iterator[Effect]:
+def on_start_deadline(world: World, session: Session, epoch: int, now_s: float) -> Iterator[Effect]:
     """A worker that never said hello is ended; its exit is the crash."""
-    if session.epoch == epoch and session.residency in {Residency.STARTING, Residency.WAKING} and session.has_process:
+    if session.epoch != epoch or session.residency not in {Residency.STARTING, Residency.WAKING}:
+        return
+    if world.resumed_s is not None and now_s - world.resumed_s < STALL_S:
+        yield StartTimer(("start", session.id, epoch), STALL_S)  # its hello may wait behind this timer
+    elif session.has_process:
         yield from end(session)
 
 
@@ -281,15 +285,20 @@ def on_grace_over(session: Session, epoch: int) -> Iterator[Effect]:
         yield EndWorker(session.id, epoch, "SIGKILL")
 
 
-def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
-    """End workers whose main loop fell silent. After a stall of our own, everybody gets that time back."""
-    gap_s = 0.0 if world.ticked_s is None else now_s - world.ticked_s
-    world.ticked_s = now_s
+def notice_stall(world: World, now_s: float) -> None:
+    """After a stall of our own (SIGSTOP, a sleeping machine) everybody gets that time back, once."""
+    gap_s = 0.0 if world.stepped_s is None else now_s - world.stepped_s
+    world.stepped_s = now_s
     if gap_s > STALL_S:
+        world.resumed_s = now_s
         for session in world.sessions.values():
             session.heard_s = min(now_s, session.heard_s + gap_s)
         for peer in world.peers.values():
             peer.heard_s = min(now_s, peer.heard_s + gap_s)
+
+
+def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
+    """End workers whose main loop fell silent."""
     for session in world.sessions.values():
         is_silent = session.residency is Residency.LIVE and now_s - session.heard_s > SILENCE_S
         if is_silent and session.has_process and not session.is_ending:

@@ -144,7 +144,9 @@ class World:
     imports: dict[tuple[str, int], int] = field(default_factory=dict)
     restarts: RestartBudget = field(init=False)
     wall_offset_s: float = 0.0
-    ticked_s: float | None = None
+    # When the last event came, and when the last stall of this process ended.
+    stepped_s: float | None = None
+    resumed_s: float | None = None
     descriptors_used: int = 0
     descriptors_limit: int | None = None
 

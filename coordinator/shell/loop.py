@@ -40,7 +40,7 @@ from protocol.codec import Decoder, encode, request_of
 from protocol.errors import BadMessage, ChatCoordError, StoreFailed
 from protocol.messages import ClientSays, Create, Hello, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
-from protocol.paths import Discovery, Home, runtime_folder, write_discovery
+from protocol.paths import Discovery, Home, make_private, runtime_folder, write_discovery
 from protocol.processes import start_ticks
 from protocol.settings import Settings
 
@@ -75,7 +75,7 @@ class Coordinator:
             ChatCoordError: it could not begin; nothing was changed.
         """
         self._loop = asyncio.get_running_loop()
-        folder = runtime_folder(self._home)
+        self._folder = folder = runtime_folder(self._home)
         self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
         contents = self._store.open()
         self._local_models = LocalModels(self._home)
@@ -147,8 +147,8 @@ class Coordinator:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._post, StopAsked(now=False))
         ticks = start_ticks(os.getpid()) or 0
-        discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
-        write_discovery(self._home, discovery)
+        self._discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
+        write_discovery(self._home, self._discovery)
         log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
 
     def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:
@@ -241,9 +241,24 @@ class Coordinator:
         while True:
             self._count_descriptors()
             self._post(Ticked(time.time()))
-            self._clients.expire()
-            self._workers.expire()
+            for router in (self._clients, self._workers):
+                router.expire()
+                if not router.is_reachable:
+                    self._restore(router)
+            if not self._home.discovery.exists():
+                write_discovery(self._home, self._discovery)
             await asyncio.sleep(TICK_S)
+
+    def _restore(self, router: Router) -> None:
+        """Somebody removed the runtime folder: make it again, where it was, or say each second why that fails."""
+        try:
+            make_private(self._folder.parent)
+            make_private(self._folder)
+            router.rebind()
+        except ChatCoordError as error:
+            log.error("socket is gone", extra={"endpoint": router.endpoint, "reason": error.message})  # noqa: TRY400
+        else:
+            log.warning("socket was removed; it is bound again", extra={"endpoint": router.endpoint})
 
     def _count_descriptors(self) -> None:
         counted = monitor.descriptors()

@@ -102,7 +102,8 @@ class Hands:
                 endpoint=self.workers.endpoint,
                 log=str(self.home.logs / f"{order.session}.stderr"),
                 events_log=str(self.home.logs / f"{order.session}.jsonl"),
-                outbox=str(outbox_path(self.home.outboxes, order.session, order.epoch)),
+                home=str(self.home.root),
+                orphan_exit_s=self.settings.orphan_exit_s,
             )
         )
 

@@ -58,6 +58,7 @@ class Router:
         self._socket.set(zmq.IPC_FILTER_UID, os.getuid())
         self.endpoint = f"ipc://{path}"
         self._socket.bind(self.endpoint)
+        self._inode = path.lstat().st_ino
         self._descriptor = int(self._socket.get(zmq.FD))
         self._again: asyncio.Handle | None = None
         self._parts: list[zmq.Frame] = []
@@ -109,6 +110,27 @@ class Router:
             address = str(self._parts[-1].get("Peer-Address"))
             return int(address.split(":")[3]) or None
         return None
+
+    @property
+    def is_reachable(self) -> bool:
+        """Say whether the socket's file is there; somebody may have cleaned up."""
+        try:
+            return self._path.lstat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def rebind(self) -> None:
+        """Make the socket's file anew in its folder, which exists again; connections that stand go on.
+
+        Raises:
+            HomeUnsafe: something else is in its place, or it cannot be bound.
+        """
+        _refuse_what_is_not_ours(self._path)
+        try:
+            self._socket.bind(self.endpoint)
+            self._inode = self._path.lstat().st_ino
+        except (zmq.ZMQError, OSError) as error:
+            raise HomeUnsafe(f"The socket {self._path} cannot be bound: {error}.") from error
 
     def expire(self) -> None:
         """Give up transfers that stand still and end quarantines; to be called every second or so."""

@@ -23,7 +23,7 @@ def complete(product: Product, *words: str, shell: str = "bash") -> list[str]:
     env = product.environment | {"_CHAT_COORD_COMPLETE": f"{shell}_complete"}
     line = " ".join(["chat-coord", *words])
     env |= {"COMP_WORDS": line, "COMP_CWORD": words[-1] if shell == "fish" else str(len(words))}
-    done = subprocess.run([COMMAND], env=env, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run([COMMAND], env=env, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     if shell == "zsh":
         return done.stdout.splitlines()[1::3]
@@ -54,7 +54,7 @@ def test_every_help_has_examples_and_exit_codes():
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
 @pytest.mark.parametrize("words", [["--help"], ["nosuch"], ["config", "show"], ["doctor"], ["config", "set"]])
 def test_no_colour_is_printed_in_a_terminal(fresh: Product, words: list[str], variables: dict[str, str]):
-    terminal = pexpect.spawn(COMMAND, words, env=fresh.environment | {"TERM": "xterm-256color"} | variables, timeout=20)
+    terminal = pexpect.spawn(COMMAND, words, env=fresh.environment | {"TERM": "xterm-256color"} | variables, timeout=60)
     out = terminal.read()
     terminal.close()
 

@@ -19,19 +19,23 @@ def test_every_change_is_a_line_with_its_cause_until_ctrl_c(product: Product, *,
         [COMMAND, "watch", *(["--json"] if as_json else [])],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=product.environment,
     ) as watcher:
         assert watcher.stdout is not None
+        assert watcher.stderr is not None
+        assert "Following" in watcher.stderr.readline()
+
         product.run("new", "first")
-        lines = [watcher.stdout.readline()]  # it watches now, whether or not it saw the beginning
+        lines = [watcher.stdout.readline()]
         product.run("send", "first", "hello", "--no-wait")
         while "unread" not in lines[-1]:
             lines.append(watcher.stdout.readline())
             assert lines[-1]
         watcher.send_signal(signal.SIGINT)
 
-        assert watcher.wait(10) == 0
+        assert watcher.wait(60) == 0
     if not as_json:
         assert lines[-1] == "first: running -> unread (turn ended)\n"
         return

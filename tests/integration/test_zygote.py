@@ -51,7 +51,7 @@ def heard(channel: socket.socket) -> FromZygote:
 def order(folder: Path) -> Fork:
     return Fork(
         session="a", epoch=1, token=b"", name="a", cwd=str(folder), env={}, endpoint="",
-        log=str(folder / "log"), events_log=str(folder / "facts"), outbox=str(folder / "outbox"),
+        log=str(folder / "log"), events_log=str(folder / "facts"), home=str(folder), orphan_exit_s=60.0,
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class House:
             "session": session, "epoch": 1, "token": TOKEN, "name": session, "cwd": str(self.folder),
             "env": {"PATH": os.defpath, "OF_THE_SESSION": session}, "endpoint": self.router.endpoint,
             "log": str(self.folder / f"{session}.stderr"), "events_log": str(self.folder / f"{session}.jsonl"),
-            "outbox": str(self.folder / f"{session}-1.outbox"),
+            "home": str(self.folder), "orphan_exit_s": 60.0,
         }  # fmt: skip
         fork = Fork(**(known | fields))
         self.launcher.start(fork)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.terminal]
 @pytest.fixture
 def terminal(product: Product) -> Iterator[pexpect.spawn]:
     child = pexpect.spawn(
-        COMMAND, ["chat", "--plain"], env=product.environment, encoding="utf-8", timeout=20, dimensions=(40, 120)
+        COMMAND, ["chat", "--plain"], env=product.environment, encoding="utf-8", timeout=60, dimensions=(40, 120)
     )
     yield child
     child.close(force=True)

@@ -21,6 +21,8 @@ from protocol.launch import Fork
 from protocol.limits import CUT_MARK, REPLY_BYTES, RESTORE_BYTES, cut
 from protocol.logs import log_to
 from protocol.mailbox import Mailbox
+from protocol.outbox import outbox_path
+from protocol.paths import Home, find_running
 from protocol.views import ErrorView, HistoryRow, StopReason, Usage
 from workers.core.conversation import Conversation
 from workers.core.instructions import instructions_for
@@ -31,8 +33,8 @@ from workers.shell.outbox import Outbox
 from workers.shell.title import set_title
 
 HEARTBEAT_S = 1.0
-# Without a coordinator for this long a worker leaves; the session is in the store.
-ORPHAN_S = 900.0
+# After so long without a word the coordinator may be elsewhere: another one, with its sockets in another folder.
+SILENCE_S = 3.0
 # Covers the start of the embedded model's server.
 ENDPOINT_S = 90.0
 RESEND_S = 0.5
@@ -78,7 +80,9 @@ class Worker:
         self._waiting: m.Deliver | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
-        self._outbox = Outbox(Path(fork.outbox))
+        self._home = Home(Path(fork.home))
+        self._orphan_exit_s = fork.orphan_exit_s
+        self._outbox = Outbox(outbox_path(self._home.outboxes, fork.session, fork.epoch))
         self._heard_s = time.monotonic()
 
     async def serve(self) -> int:
@@ -119,10 +123,13 @@ class Worker:
             begun_s = time.monotonic()
             await asyncio.sleep(HEARTBEAT_S)
             lag_ms = max(0, round((time.monotonic() - begun_s - HEARTBEAT_S) * 1000))
-            if time.monotonic() - self._heard_s > ORPHAN_S:
+            silence_s = time.monotonic() - self._heard_s
+            if silence_s > self._orphan_exit_s and self._turns.running is None:
                 log.info("no coordinator: leaving")
                 self._leave(EXIT_CLEAN)
                 return
+            if silence_s > SILENCE_S:
+                self._look_elsewhere()
             if self._welcome is None:
                 self._say_hello()
                 continue
@@ -138,6 +145,16 @@ class Worker:
             )
             if self._restored is not None:
                 self._fetch_back()
+
+    def _look_elsewhere(self) -> None:
+        """Connect to the sockets of the coordinator that runs now, if they are not the known ones."""
+        found = find_running(self._home)
+        if found is not None and found.workers != self._endpoint_path:
+            log.info("coordinator found elsewhere", extra={"boot": found.boot})
+            self._mailbox.close(linger_ms=0)
+            self._endpoint_path = found.workers
+            self._mailbox = Mailbox(self._endpoint_path, self._on_frame)
+            self._say_hello()
 
     # ---- in
 
