@@ -44,6 +44,7 @@ def _serve(folder: str, launcher: str | None) -> int:
     from coordinator.shell.environment import take_private  # noqa: PLC0415
     from coordinator.shell.loop import Coordinator  # noqa: PLC0415
     from coordinator.shell.singleton import own  # noqa: PLC0415
+    from protocol import failpoints  # noqa: PLC0415
     from protocol.errors import ChatCoordError  # noqa: PLC0415
     from protocol.logs import log_to  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
@@ -53,6 +54,7 @@ def _serve(folder: str, launcher: str | None) -> int:
     os.environ["SPT_NOENV"] = "1"  # children keep a readable /proc/PID/environ
     home = find_home(folder)
     try:
+        failpoints.arm(os.environ)
         home.prepare()
         settings = load_settings(home.config, flags={"launcher": launcher} if launcher else None)
         lock = own(home)

@@ -4,8 +4,10 @@ The order holds the worker's token, so it is neither an argument nor a variable:
 when everything is imported; then standard input is let go, and that tells the coordinator that this start is through.
 """
 
+import os
 import sys
 
+from protocol import failpoints
 from protocol.codec import Decoder
 from protocol.launch import Fork
 from workers.child import become
@@ -14,6 +16,7 @@ from workers.shell.title import set_title
 
 def main() -> None:
     """Read the order and become the worker; without an order, the coordinator is gone and nobody is needed."""
+    failpoints.arm(os.environ)
     set_title("a new worker")  # while the environment is whole: the place of the title is found through it
     order = sys.stdin.buffer.read()
     if order:

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+from protocol.failpoints import hit
 from protocol.launch import Fork
 from protocol.processes import redirect_stdio
 from workers.models.pydantic_ai_adapter import PydanticAiModel
@@ -21,6 +22,7 @@ def become(fork: Fork) -> NoReturn:
     code = 1
     try:
         redirect_stdio(fork.log)
+        hit("worker.born")
         os.environ.clear()
         os.environ.update(fork.env)
         os.chdir(fork.cwd)

@@ -19,6 +19,7 @@ from typing import NoReturn  # noqa: E402
 
 import setproctitle  # noqa: E402
 
+from protocol import failpoints  # noqa: E402
 from protocol.codec import Decoder, encode  # noqa: E402
 from protocol.launch import (  # noqa: E402
     Fork,
@@ -41,6 +42,7 @@ def main(channel: socket.socket) -> None:
     """Warm up, then fork a worker for each request until the coordinator closes the channel."""
     os.setsid()  # a Ctrl+C for the coordinator is not ours
     setproctitle.setproctitle("chat-coord: zygote")
+    failpoints.arm(os.environ)
     shared_tls()
     asyncio.run(warm_up())
     gc.collect()

@@ -4,6 +4,8 @@ import os
 
 KEPT = frozenset(
     {
+        "CC_FAILPOINT",
+        "CC_FAILPOINT_ONCE",
         "HOME",
         "LANG",
         "LD_LIBRARY_PATH",

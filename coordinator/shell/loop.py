@@ -38,6 +38,7 @@ from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import BadMessage, ChatCoordError, StoreFailed
+from protocol.failpoints import hit
 from protocol.messages import ClientSays, Create, Hello, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
 from protocol.paths import Discovery, Home, make_private, runtime_folder, write_discovery
@@ -78,6 +79,7 @@ class Coordinator:
         self._folder = folder = runtime_folder(self._home)
         self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
         contents = self._store.open()
+        hit("boot.stored")
         self._local_models = LocalModels(self._home)
         endpoints = Endpoints(self._settings, self._local_models, self._private)
         self._clients = Router(folder / "clients.sock", self._on_client_frame)
@@ -132,6 +134,7 @@ class Coordinator:
 
     def _begin(self, contents: Contents) -> None:
         alive = frozenset(s.id for s in contents.sessions if self._adopt(s))
+        hit("boot.adopted")
         self._post(
             Booted(
                 boot=contents.boot,
@@ -149,6 +152,7 @@ class Coordinator:
         ticks = start_ticks(os.getpid()) or 0
         self._discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
         write_discovery(self._home, self._discovery)
+        hit("boot.published")
         log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
 
     def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:

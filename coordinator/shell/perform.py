@@ -19,6 +19,7 @@ from coordinator.shell.supervisor import Supervisor
 from protocol import messages as m
 from protocol.codec import encode
 from protocol.errors import StoreFailed
+from protocol.failpoints import hit, is_armed
 from protocol.launch import Fork
 from protocol.outbox import outbox_path
 from protocol.paths import Home
@@ -55,6 +56,15 @@ class Hands:
 
     def perform(self, effect: e.Effect) -> None:
         """Carry out one order."""
+        if not is_armed():
+            self._perform(effect)
+            return
+        subject = getattr(effect, "message", None) or getattr(effect, "change", None) or effect
+        hit(f"coordinator.before.{type(subject).__name__}")
+        self._perform(effect)
+        hit(f"coordinator.after.{type(subject).__name__}")
+
+    def _perform(self, effect: e.Effect) -> None:
         match effect:
             case e.SendClient():
                 self._to_client(effect.peer, effect.message)

@@ -19,6 +19,7 @@ from coordinator.core.effects import Change
 from coordinator.core.events import CommitFailed, Committed, Event, StoredSession, StoreEnded
 from coordinator.shell import records
 from protocol.errors import StoreFailed
+from protocol.failpoints import hit
 
 T = TypeVar("T")
 
@@ -163,8 +164,11 @@ class Store:
         events: list[Event] = []
         try:
             db.execute("BEGIN IMMEDIATE")
+            hit("store.begun")
             events.extend(self._apply(db, change) for change in group)
+            hit("store.applied")
             db.execute("COMMIT")
+            hit("store.committed")
         except (sqlite3.Error, OSError) as error:
             log.exception("commit failed")
             self.is_writable = False

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from coordinator.core.events import Event, WorkerExited, WorkerSpawned
+from protocol.failpoints import hit
 from protocol.outbox import Record, read_outbox
 from protocol.processes import is_running, start_ticks
 
@@ -65,6 +66,7 @@ class Supervisor:
             reap: reaps it once it is dead and gives its status; None when somebody else reaps and reports.
         """
         self._add(Watched(session, epoch, pid, pidfd, reap, is_reported=reap is None))
+        hit("supervisor.spawned")
         self._post(WorkerSpawned(session, epoch, pid, start_ticks(pid) or 0))
 
     def adopt(self, session: str, epoch: int, pid: int, ticks: int) -> bool:
@@ -121,6 +123,7 @@ class Supervisor:
         self._loop.remove_reader(watched.pidfd)
         os.close(watched.pidfd)
         watched.is_dead = True
+        hit("supervisor.died")
         if watched.reap is not None:
             watched.status = watched.reap()
         if watched.status is None and watched.is_reported:

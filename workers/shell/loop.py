@@ -16,6 +16,7 @@ from pathlib import Path
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
+from protocol.failpoints import hit
 from protocol.ids import new_id
 from protocol.launch import Fork
 from protocol.limits import CUT_MARK, REPLY_BYTES, RESTORE_BYTES, cut
@@ -91,6 +92,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._leave, EXIT_CLEAN)
         self._mailbox = Mailbox(self._endpoint_path, self._on_frame)
+        hit("worker.connected")
         self._say_hello()
         beats = asyncio.create_task(self._beat())
         try:
@@ -181,8 +183,10 @@ class Worker:
             case m.Deliver():
                 self._on_deliver(message)
             case m.Rack():
+                hit("worker.racked")
                 if self._turns.confirm(message.turn_id):
                     self._outbox.trim()
+                hit("worker.trimmed")
             case m.Renamed():
                 set_title(message.name)
             case m.Endpoint():
@@ -196,6 +200,7 @@ class Worker:
                 log.warning("refused", extra={"code": message.code, "reason": message.message})
 
     def _leave(self, code: int) -> None:
+        hit("worker.leaving")
         if not self._exit.done():
             self._exit.set_result(code)
 
@@ -204,6 +209,7 @@ class Worker:
             self._mailbox.forget()
         self._boot = welcome.boot
         self._welcome = welcome
+        hit("worker.welcomed")
         set_title(welcome.name)
         if self._restored is not None:
             self._fetch_back()
@@ -228,6 +234,7 @@ class Worker:
             return
         self._conversation.restore(self._restored)
         self._restored = None
+        hit("worker.restored")
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._on_deliver(waiting)
@@ -236,6 +243,7 @@ class Worker:
         if self._restored is not None:
             self._waiting = deliver
             return
+        hit("worker.delivered")
         running = self._turns.accept(deliver, new_id())
         if running is not None:
             self._turn = asyncio.create_task(self._answer(running))
@@ -260,6 +268,7 @@ class Worker:
             reason = f"{type(failure).__name__}: {failure}"
             error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
         gatherer.flush()
+        hit("worker.streamed")
         text = cut("".join(said), REPLY_BYTES, CUT_MARK.format(limit=REPLY_BYTES))
         self._conversation.add(running.prompt, text, is_whole=stop_reason == "completed")
         reply = m.Reply(
@@ -277,8 +286,10 @@ class Worker:
             self._outbox.append(reply)
         except OSError as failure:  # it is kept in memory, and sent until the coordinator has it
             log.warning("reply not noted", extra={"turn": running.turn_id, "reason": str(failure)})
+        hit("worker.reply_noted")
         self._turns.finish(reply)
         self._hand_over(reply)
+        hit("worker.replied")
 
     def _hand_over(self, reply: m.Reply) -> None:
         """Send a reply until it is confirmed."""
@@ -298,17 +309,20 @@ class Worker:
                 log.warning("start not noted", extra={"turn": running.turn_id, "reason": str(failure)})
                 await asyncio.sleep(DISK_RETRY_S)
             else:
+                hit("worker.start_noted")
                 return started
 
     async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Usage:
         endpoint = await self._find_endpoint()
         self._send(await self._note_start(running))
+        hit("worker.started")
         size = 0
 
         def on_piece(piece: str) -> None:
             nonlocal size
             text = piece.encode(errors="replace").decode()  # a model may send half of a surrogate pair
             said.append(text)
+            hit("worker.piece")
             gatherer.add(text)
             size += len(text)
             if size > REPLY_BYTES:

@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from protocol.failpoints import hit, is_armed
 from protocol.outbox import Record, record
 
 
@@ -28,9 +29,11 @@ class Outbox:
         data = memoryview(record(message))
         descriptor = self._open()
         try:
-            written = 0
+            written = os.pwrite(descriptor, data[: len(data) // 2], self._size) if is_armed() else 0
+            hit("outbox.torn")
             while written < len(data):
                 written += os.pwrite(descriptor, data[written:], self._size + written)
+            hit("outbox.written")
             os.fdatasync(descriptor)
         except OSError:
             # A torn record would hide what is written behind it.
