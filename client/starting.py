@@ -16,6 +16,7 @@ from protocol.errors import (
     CoordinatorAbsent,
     CoordinatorSilent,
     HomeOwned,
+    HomeUnsafe,
 )
 from protocol.paths import Home
 
@@ -74,7 +75,11 @@ async def start_in_background(home: Home, launcher: str | None = None) -> None:
     """
     home.prepare()
     errors = home.logs / "coordinator.stderr"
-    descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        hint = "Check room, owner and mode of that folder; `chat-coord export --all DIR` works without writing there."
+        raise HomeUnsafe(f"{errors} cannot be written: {error.strerror}.", hint=hint) from error
     try:
         process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of milliseconds
             command(home, launcher),

@@ -158,7 +158,10 @@ def _database(home: Home, *, is_up: bool) -> Check:
     is_ok, finding = store_check.look(home.database)
     if find_running(home) is not None:  # it was started meanwhile, and wrote under our eyes
         return Check("database", True, "skipped: the coordinator has it open")
-    fix = f"Keep a copy of {home.database.name}*, then move it away; the next start makes a new, empty one."
+    fix = (
+        f"Keep a copy of {home.database.name}*. `chat-coord export --all DIR` saves what can be read of it,"
+        " `chat-coord restore FILE` puts a backup in its place."
+    )
     return Check("database", is_ok, finding, None if is_ok else fix)
 
 
