@@ -86,6 +86,8 @@ def refusal_of(error: sqlite3.Error | OSError | TimeoutError, path: Path) -> Sto
             "Nothing was changed. `chat-coord export --all DIR` saves what can be read of it; `chat-coord restore FILE`"
             " puts a backup in its place and keeps this one."
         )
+        if kind == sqlite3.SQLITE_CORRUPT:
+            what = f"it is damaged ({error})"
         if isinstance(error, NewerSchema):
             hint = "Nothing was changed. Install the chat-coord that wrote it, or a newer one."
     elif kind in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

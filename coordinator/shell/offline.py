@@ -62,9 +62,9 @@ def export(home: Home) -> Iterator[Exported | list[str]]:
         HomeOwned: a coordinator has the store.
         StoreRefused: there is none, or nothing of it can be read.
     """
-    with _held(home), rescue.opened(home.database) as (db, found):
-        yield from rescue.sessions(db)
-        yield found
+    with _held(home), rescue.opened(home.database) as remains:
+        yield from remains.sessions()
+        yield remains.found
 
 
 @contextlib.contextmanager
