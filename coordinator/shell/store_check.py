@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from coordinator.shell.schema import version_of
+from coordinator.shell.wal import has_commit
 
 LOOK_S = 10.0
 # Between two looks at the clock: some milliseconds of work, by SQLite's steps and in seconds.
@@ -78,8 +79,7 @@ def examine(path: Path, within_s: float) -> str:
 def open_unchanged(path: Path) -> sqlite3.Connection:
     """Open a database to read it without a trace; a write-ahead log beside it is read too."""
     log = path.with_name(path.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
-    way = "mode=ro&vfs=unix-none" if has_log else "mode=ro&immutable=1"
+    way = "mode=ro&vfs=unix-none" if has_commit(log) else "mode=ro&immutable=1"
     db = sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True, isolation_level=None)
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     return db

@@ -49,6 +49,20 @@ def test_a_look_changes_nothing(path, tmp_path, ending):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("at", [0, 20, 40, -1])
+def test_a_look_keeps_a_log_that_is_damaged(path, tmp_path, at):
+    write(path, "kill")
+    log = path.with_name(path.name + "-wal")
+    raw = bytearray(log.read_bytes())
+    raw[at] ^= 0x01
+    log.write_bytes(raw)
+    path.with_name(path.name + "-shm").unlink()
+    before = files(tmp_path)
+    store_check.look(path)
+
+    assert files(tmp_path) == before
+
+
 def test_what_is_only_in_the_write_ahead_log_is_looked_at_too(path):
     write(path, "kill")
     log = path.with_name(path.name + "-wal")
