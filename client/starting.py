@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from protocol.paths import Home
 START_S = 20.0
 STOP_S = 20.0
 LOOK_S = 0.02
+# Room without which a coordinator cannot even write down why it ended.
+SENTENCE_BYTES = 4_096
 
 
 class StartFailed(ChatCoordError):
@@ -117,6 +120,9 @@ def _why(code: int, errors: Path) -> ChatCoordError:
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if not lines and shutil.disk_usage(errors.parent).free < SENTENCE_BYTES:
+        text = f"The coordinator ended at its start: no room is left on the disk of {errors.parent.parent}."
+        return StartFailed(text, hint="Make room; `chat-coord export --all DIR` on another disk works as it is.")
     if not lines or lines[0].startswith("Traceback"):
         why = f": {lines[-1]}" if lines else ""
         return StartFailed(f"The coordinator ended at its start with code {code}{why}.")

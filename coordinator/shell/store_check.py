@@ -99,7 +99,8 @@ def quick_check(db: sqlite3.Connection, is_over: Callable[[], bool]) -> bool:
             raise
         return False
     if said != ["ok"]:
-        raise DamageFound(f"damaged: {'; '.join(said)}")
+        words = " ".join("; ".join(said).split()).removeprefix("*** in database main *** ")
+        raise DamageFound(f"damaged: {words}")
     return True
 
 
