@@ -73,7 +73,7 @@ def examine(path: Path, within_s: float) -> str:
         version_of(db)
         if quick_check(db, deadline(within_s)):
             return f"{size}, quick_check is ok"
-        return f"{size}; no damage in what could be read within {within_s:.0f} s"
+        return f"{size}; no damage in what could be read within {within_s:g} s"
 
 
 def open_unchanged(path: Path) -> sqlite3.Connection:
