@@ -91,12 +91,14 @@ def _serve(folder: str, launcher: str | None) -> int:
         setproctitle.setproctitle("chat-coord: coordinator")
         asyncio.run(Coordinator(home, settings, take_private()).run())
     except OSError as error:
-        logging.getLogger(__name__).exception("ended by the system")
         hint = "Nothing acknowledged is lost. Check room, owner and mode there, then start again."
-        return _refuse(HomeUnsafe(f"{error.filename or home.root}: {error.strerror or error}.", hint=hint))
+        code = _refuse(HomeUnsafe(f"{error.filename or home.root}: {error.strerror or error}.", hint=hint))
+        logging.getLogger(__name__).exception("ended by the system")
+        return code
     except ChatCoordError as error:
+        code = _refuse(error)
         logging.getLogger(__name__).warning("refused", extra={"code": error.code, "reason": error.message})
-        return _refuse(error)
+        return code
     os.close(lock)
     return 0
 

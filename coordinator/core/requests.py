@@ -334,6 +334,7 @@ def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> It
 
 def _hand_over(world: World, peer: bytes, order: m.HandOver, now_s: float) -> Iterator[Effect]:
     del now_s
+    world.check_writable()  # the next coordinator could not even count its start
     yield SendClient(peer, m.Done(request=order.request))
     yield from hand_over(world)
 

@@ -29,6 +29,10 @@ from protocol.settings import Settings, load_settings
 
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 256 << 20
+# SQLite's write-ahead log needs memory that all its processes share, and locks that hold.
+NETWORKED = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs", "lustre"}
+)
 # Measured: 29 descriptors without a session and 2 for each worker; clients come on top.
 DESCRIPTORS = 64
 DESCRIPTORS_PER_SESSION = 3
@@ -110,10 +114,29 @@ def _home(home: Home) -> Check:
         return Check("home", False, error.message, error.hint)
     if not os.access(root, os.W_OK | os.X_OK):
         return Check("home", False, f"{root} cannot be written.", "Check its owner, its mode and its file system.")
+    kind = file_system(root, Path("/proc/self/mounts"))
+    if kind in NETWORKED:
+        words = f"{root} is on a network file system ({kind}), where the store's log and locks are not safe."
+        return Check("home", False, words, "Choose a folder on a disk of this machine with --home or CHAT_COORD_HOME.")
     free = shutil.disk_usage(root).free
     if free < FREE_BYTES:
         return Check("home", False, f"{root}: only {free >> 20} MiB are free.", "Make room on that disk.")
     return Check("home", True, f"{root}, private, {free >> 30} GiB free")
+
+
+def file_system(path: Path, mounts: Path) -> str:
+    """Return the kind of file system that a path is on, by a table such as /proc/self/mounts; empty when unknown."""
+    found = ("", "")
+    try:
+        table = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in table:
+        _, where, kind, *_ = line.split()
+        point = where.replace("\\040", " ")
+        if path.is_relative_to(point) and len(point) >= len(found[0]):
+            found = (point, kind)
+    return found[1]
 
 
 def _runtime(home: Home) -> Check:

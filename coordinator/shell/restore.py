@@ -21,6 +21,12 @@ from protocol.paths import Home, read_discovery
 CHECK_S = 600.0
 # Where the old store cannot be read, its numbers are not known: these are beyond what counting ever reaches.
 FAR = 1_000_000
+# A worker that still runs may note a reply after this: under a number that means another prompt here. What is noted
+# under an epoch up to ``resumed`` is not taken in.
+OLD_OUTBOXES = """
+UPDATE messages AS p SET resumed = (SELECT epoch - 1 FROM sessions WHERE id = p.session)
+WHERE role = 'user' AND NOT EXISTS (SELECT 1 FROM messages AS r WHERE r.session = p.session AND r.reply_to = p.seq)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ def _renumber(db: sqlite3.Connection, home: Home) -> int:
             "UPDATE sessions SET epoch = ?, token_sha256 = randomblob(32), pid = NULL, start_ticks = NULL WHERE id = ?",
             (max(epoch, epochs.get(session, 0)) + far + 1, session),
         )
+    db.execute(OLD_OUTBOXES)
     db.execute("COMMIT")
     return int(db.execute("SELECT count(*) FROM sessions").fetchone()[0])
 
@@ -115,9 +122,9 @@ def _put_in_place(home: Home, scratch: Path) -> Path | None:
     """
     log = home.database.with_name(f"{home.database.name}-wal")
     index = home.database.with_name(f"{home.database.name}-shm")
-    outbox = home.root / "outbox"
+    outbox = home.outboxes
     kept = None
-    if any(os.path.lexists(path) for path in (home.database, log, outbox)):
+    if home.database.exists() or log.exists() or any(outbox.glob("*")):
         kept = _new_folder(home.root)
         _take_log_in(home.database)
         for path in (home.database, log):

@@ -146,8 +146,16 @@ def test_a_disk_that_refuses_to_write(product: Product, model: ModelServer):
     story(product, model, no_large_files)
 
 
-def test_a_lock_of_another_program(product: Product, model: ModelServer):
-    story(product, model, foreign_lock)
+def test_a_lock_of_another_program(product: Product):
+    product.run("new", "idle")
+    product.run("send", "idle", "before")
+    with foreign_lock(product) as reason:
+        all_refused(product, reason)
+        assert reason in store(product)["fault"]
+        assert [r["text"] for r in product.json("history", "idle")] == ["before", "<before>"]
+
+    wait_for(lambda: store(product)["writable"])
+    assert product.json("send", "idle", "after")["reply"] == "<before><after>"
 
 
 def test_a_full_disk(product: Product, model: ModelServer):

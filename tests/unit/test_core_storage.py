@@ -30,6 +30,8 @@ def read_only(**settings: object) -> Simulated:
         m.Create(request=9, id="00000000000000ff", name="b", type="debug", model=None, system=None, cwd="/", env={}),
         m.Rename(request=9, session="a", name="c"),
         m.Close(request=9, session="a"),
+        m.Retry(request=9, session="a", idem="k", follow=False),
+        m.HandOver(request=9),
     ],
     ids=lambda order: type(order).__name__,
 )
@@ -40,6 +42,7 @@ def test_what_would_have_to_become_durable_is_refused_with_the_cause_and_what_he
     assert (refused.request, refused.code) == (9, "store.readonly")
     assert "no room is left for the store" in refused.message
     assert refused.hint == "Make room."
+    assert not world.left
     assert not world.pending
     assert state(world, FIRST) == ("live", "idle")
     assert [s.name for s in world.world.sessions.values()] == ["a"]

@@ -49,16 +49,16 @@ def test_a_backup_takes_the_place_of_the_store_and_the_old_one_is_kept_with_its_
     for ending, raw in files.items():  # as a killed coordinator leaves it
         Path(f"{home.database}{ending}").write_bytes(raw)
     before = sessions(file)
-    (home.root / "outbox").mkdir()
     (home.root / "outbox" / "of-a-worker").write_text("a reply of the time after the backup")
     done = offline.put_back(home, file)
 
     assert sessions(kept(done))["later"][0] == 41  # it was in the log alone
     assert (kept(done).parent / "outbox" / "of-a-worker").exists()
-    assert not (home.root / "outbox").exists()
+    assert not list(home.outboxes.glob("*"))
     assert not Path(f"{home.database}-wal").exists()
     assert home.database.stat().st_mode & 0o777 == 0o600
-    assert rows(home.database, "SELECT * FROM messages") == rows(file, "SELECT * FROM messages")
+    texts = "SELECT session, seq, role, text, idem, reply_to, turn_id, stop_reason, at FROM messages"
+    assert rows(home.database, texts) == rows(file, texts)
 
     with opened(home.database) as store:
         after = {s.name: s for s in store.contents.sessions}
@@ -67,6 +67,7 @@ def test_a_backup_takes_the_place_of_the_store_and_the_old_one_is_kept_with_its_
     assert set(after) == set(before)
     assert (after["s1"].epoch, after["s1"].pid) == (42, None)
     assert after["s2"].epoch > before["s2"][0]
+    assert [p.resumed for p in after["s1"].unanswered] == [41]  # what those workers note later is not taken in
     assert all(s.token_sha256 != before[s.name][1] for s in after.values())
     assert not list(home.root.glob(".*.part"))
 
