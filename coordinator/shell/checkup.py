@@ -114,6 +114,10 @@ def _home(home: Home) -> Check:
         return Check("home", False, error.message, error.hint)
     if not os.access(root, os.W_OK | os.X_OK):
         return Check("home", False, f"{root} cannot be written.", "Check its owner, its mode and its file system.")
+    return _disk(root)
+
+
+def _disk(root: Path) -> Check:
     kind = file_system(root, Path("/proc/self/mounts"))
     if kind in NETWORKED:
         words = f"{root} is on a network file system ({kind}), where the store's log and locks are not safe."
