@@ -29,6 +29,9 @@ COMMANDS = {
     "logs": "Show the log of a session's worker.",
     "model": "List, choose and download models.",
     "config": "Show and change settings.",
+    "backup": "Copy the whole store into a file.",
+    "restore": "Put a backup in the store's place.",
+    "export": "Write every session's conversation into a file.",
     "doctor": "Check the installation, with a fix for each finding.",
     "completion": "Print the completion script for a shell.",
 }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from protocol.errors import ChatCoordError
+from protocol.messages import StoreState
 from protocol.terminal_safe import clean, clean_line
 from protocol.views import HistoryRow, SessionView, Status
 
@@ -84,10 +85,17 @@ def status_text(status: Status) -> str:
         f"sessions     {count.live} of {count.max_active} slots held, {slept}, {count.total} in all",
         f"workers      started by the launcher {status.launcher}",
         f"model        {model.name} ({model.provider}{server})",
-        f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else 'READ ONLY'}",
+        f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else f'READ ONLY: {store.fault}'}",
         f"rejected     {status.rejected_frames} frames",
     )
     return "\n".join(lines)
+
+
+def store_words(state: StoreState) -> str:
+    """Return in words that the store stopped taking changes, or takes them again."""
+    if state.writable:
+        return "The store takes changes again."
+    return f"The store takes no changes now: {state.reason}. {state.hint}"
 
 
 def age(at: float) -> str:

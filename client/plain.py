@@ -15,7 +15,7 @@ from client.core.transcript import Transcript
 from client.lines import Lines
 from client.log_files import entry_text, files_of
 from client.model_ready import ensure_model
-from client.output import complain, render, say, session_table, status_text
+from client.output import complain, render, say, session_table, status_text, store_words
 from client.starting import start_in_background
 from protocol import messages as m
 from protocol.errors import ChatCoordError, CoordinatorAbsent, RemoteError
@@ -298,6 +298,9 @@ class Plain:
                         await self._finish(pushed)
                 case m.Changed():
                     self._announce(pushed)
+                case m.StoreState():
+                    self._say_aside(f"[store] {store_words(pushed)}")
+                    self._prompt_mark()
                 case Gone():
                     self._say_aside("[the coordinator has gone; what you send starts it again]")
                 case Back():

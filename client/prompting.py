@@ -103,7 +103,11 @@ async def _until_final(
             if ack.answered_by is not None:
                 return None
             continue
-        if isinstance(pushed, m.Changed | Gone) or pushed.session != ack.session or pushed.seq != ack.seq:
+        if (
+            isinstance(pushed, m.Changed | m.StoreState | Gone)
+            or pushed.session != ack.session
+            or pushed.seq != ack.seq
+        ):
             continue
         if isinstance(pushed, m.Final):
             return pushed

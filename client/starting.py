@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,15 @@ from protocol.errors import (
     CoordinatorAbsent,
     CoordinatorSilent,
     HomeOwned,
+    HomeUnsafe,
 )
 from protocol.paths import Home
 
 START_S = 20.0
 STOP_S = 20.0
 LOOK_S = 0.02
+# Room without which a coordinator cannot even write down why it ended.
+SENTENCE_BYTES = 4_096
 
 
 class StartFailed(ChatCoordError):
@@ -74,7 +78,11 @@ async def start_in_background(home: Home, launcher: str | None = None) -> None:
     """
     home.prepare()
     errors = home.logs / "coordinator.stderr"
-    descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        hint = "Check room, owner and mode of that folder; `chat-coord export --all DIR` works without writing there."
+        raise HomeUnsafe(f"{errors} cannot be written: {error.strerror}.", hint=hint) from error
     try:
         process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of milliseconds
             command(home, launcher),
@@ -112,6 +120,9 @@ def _why(code: int, errors: Path) -> ChatCoordError:
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if not lines and shutil.disk_usage(errors.parent).free < SENTENCE_BYTES:
+        text = f"The coordinator ended at its start: no room is left on the disk of {errors.parent.parent}."
+        return StartFailed(text, hint="Make room; `chat-coord export --all DIR` on another disk works as it is.")
     if not lines or lines[0].startswith("Traceback"):
         why = f": {lines[-1]}" if lines else ""
         return StartFailed(f"The coordinator ended at its start with code {code}{why}.")

@@ -1,8 +1,17 @@
 """The coordinator's process: ``python -m coordinator --home FOLDER``.
 
 With a verb it is one that needs no coordinator, started by the command line: ``python -m coordinator doctor --home
-FOLDER`` prints JSON and leaves.
+FOLDER`` prints JSON and leaves. What it cannot do it says on standard error: a sentence, and a line with a hint.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from protocol.errors import ChatCoordError
+
+VERBS = ("doctor", "backup", "restore", "export")
 
 
 def main() -> int:
@@ -11,23 +20,41 @@ def main() -> int:
     import argparse  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(description="The coordinator; started by `chat-coord start`.")
-    parser.add_argument("verb", nargs="?", choices=("serve", "doctor"), default="serve")
+    parser.add_argument("verb", nargs="?", choices=("serve", *VERBS), default="serve")
     parser.add_argument("--home", required=True)
     parser.add_argument("--launcher")
+    parser.add_argument("--file", default="")
     given = parser.parse_args()
-    return _doctor(given.home) if given.verb == "doctor" else _serve(given.home, given.launcher)
+    if given.verb in VERBS:
+        return _offline(given.verb, given.home, given.file)
+    return _serve(given.home, given.launcher)
 
 
-def _doctor(folder: str) -> int:
-    """Look the installation through and print what was found."""
+def _offline(verb: str, folder: str, file: str) -> int:
+    """Do what needs no coordinator and print each result as a line of JSON."""
+    import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
 
     import msgspec  # noqa: PLC0415
 
-    from coordinator.shell.checkup import check_all  # noqa: PLC0415
+    from coordinator.shell import checkup, offline  # noqa: PLC0415
+    from protocol.errors import ChatCoordError  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
 
-    sys.stdout.buffer.write(msgspec.json.encode(check_all(find_home(folder))))
+    os.umask(0o077)
+    home = find_home(folder)
+    deeds: dict[str, Callable[[], Iterable[object]]] = {
+        "doctor": lambda: [checkup.check_all(home)],
+        "backup": lambda: [offline.back_up(home, Path(file))],
+        "restore": lambda: [offline.put_back(home, Path(file))],
+        "export": lambda: offline.export(home),
+    }
+    try:
+        for result in deeds[verb]():
+            sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    except ChatCoordError as error:
+        return _refuse(error)
     return 0
 
 
@@ -37,7 +64,6 @@ def _serve(folder: str, launcher: str | None) -> int:
     import logging  # noqa: PLC0415
     import os  # noqa: PLC0415
     import resource  # noqa: PLC0415
-    import sys  # noqa: PLC0415
 
     import setproctitle  # noqa: PLC0415
 
@@ -45,7 +71,7 @@ def _serve(folder: str, launcher: str | None) -> int:
     from coordinator.shell.loop import Coordinator  # noqa: PLC0415
     from coordinator.shell.singleton import own  # noqa: PLC0415
     from protocol import failpoints  # noqa: PLC0415
-    from protocol.errors import ChatCoordError  # noqa: PLC0415
+    from protocol.errors import ChatCoordError, HomeUnsafe  # noqa: PLC0415
     from protocol.logs import log_to  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
     from protocol.settings import load_settings  # noqa: PLC0415
@@ -64,12 +90,25 @@ def _serve(folder: str, launcher: str | None) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         setproctitle.setproctitle("chat-coord: coordinator")
         asyncio.run(Coordinator(home, settings, take_private()).run())
+    except OSError as error:
+        hint = "Nothing acknowledged is lost. Check room, owner and mode there, then start again."
+        code = _refuse(HomeUnsafe(f"{error.filename or home.root}: {error.strerror or error}.", hint=hint))
+        logging.getLogger(__name__).exception("ended by the system")
+        return code
     except ChatCoordError as error:
-        print(f"{error.message}\n{error.hint}".strip(), file=sys.stderr)  # noqa: T201
+        code = _refuse(error)
         logging.getLogger(__name__).warning("refused", extra={"code": error.code, "reason": error.message})
-        return error.exit_code
+        return code
     os.close(lock)
     return 0
+
+
+def _refuse(error: "ChatCoordError") -> int:
+    """Say what is wrong, and what to do; return the exit code."""
+    import sys  # noqa: PLC0415
+
+    print(f"{error.message}\n{error.hint}".strip(), file=sys.stderr)  # noqa: T201
+    return error.exit_code
 
 
 if __name__ == "__main__":

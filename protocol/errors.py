@@ -178,6 +178,18 @@ class StoreFailed(ChatCoordError):
     hint = "Check the disk of the home folder and try again."
 
 
+class StoreReadOnly(ChatCoordError):
+    """The database takes no changes for now: nothing new is acknowledged, what there is can be read."""
+
+    code = "store.readonly"
+
+
+class StoreRefused(ChatCoordError):
+    """A database file, or the place for one, is not fit for what was asked; nothing was changed."""
+
+    code = "store.refused"
+
+
 class CoordinatorStopping(ChatCoordError):
     """The coordinator is on its way out."""
 

@@ -157,6 +157,12 @@ class GetStatus(Request, frozen=True):
     """The coordinator at a glance."""
 
 
+class Backup(Request, frozen=True):
+    """Copy the store into a new file at an absolute path, while it goes on."""
+
+    path: str
+
+
 class ShutDown(Request, frozen=True):
     """Stop the coordinator, after a drain unless ``now``."""
 
@@ -259,6 +265,25 @@ class Changed(Message, frozen=True):
     before: str | None
     after: str
     cause: str
+
+
+class StoreState(Message, frozen=True):
+    """The store stopped taking changes, for a reason, or takes them again."""
+
+    seq: int
+    at: float
+    writable: bool
+    reason: str | None = None
+    hint: str = ""
+
+
+class BackedUp(Message, frozen=True):
+    """The copy is whole, checked and on the disk."""
+
+    request: int
+    path: str
+    bytes: int
+    sessions: int
 
 
 class Piece(Message, frozen=True):
@@ -443,6 +468,7 @@ ClientSays = (
     | Attach
     | Listen
     | GetStatus
+    | Backup
     | ShutDown
     | HandOver
 )
@@ -458,6 +484,8 @@ ToClient = (
     | StatusAnswer
     | Refused
     | Changed
+    | StoreState
+    | BackedUp
     | Piece
     | Final
 )

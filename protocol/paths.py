@@ -74,9 +74,11 @@ class Home:
         """Make the folders, private to the user.
 
         Raises:
-            HomeUnsafe: a folder cannot be made or belongs to somebody else.
+            HomeUnsafe: a folder cannot be made or written, or belongs to somebody else.
         """
-        for folder in (self.root, self.logs, self.models, self.outboxes):
+        make_private(self.root)
+        check_writable(self.root)
+        for folder in (self.logs, self.models, self.outboxes):
             make_private(folder)
 
 
@@ -132,6 +134,20 @@ def check_private(folder: Path) -> None:
         raise HomeUnsafe(f"{folder} is in the way: a folder is needed there.", hint="Move it away.")
     if stat.S_IMODE(facts.st_mode) & 0o077:
         raise HomeUnsafe(f"{folder} can be entered by other users.", hint=f"Run `chmod 700 {folder}`.")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written: by its mode, or because its file system is read-only.
+
+    Raises:
+        HomeUnsafe: it cannot.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        hint = (
+            "Check its owner, its mode and its file system, or choose another place with --home or CHAT_COORD_HOME;"
+            " `chat-coord export --all DIR` saves the conversations without writing there."
+        )
+        raise HomeUnsafe(f"The folder {folder} cannot be written.", hint=hint)
 
 
 def _check_ours(folder: Path, facts: os.stat_result) -> None:

@@ -96,6 +96,21 @@ class HistoryRow(View, frozen=True):
     error: ErrorView | None = None
 
 
+class Exported(View, frozen=True):
+    """A session with its whole conversation, in the order of its turns. ``missing`` says what could not be read."""
+
+    id: str
+    name: str
+    type: str
+    model: str
+    cwd: str
+    closed: bool
+    created_at: float
+    last_active_at: float
+    messages: list[HistoryRow]
+    missing: str | None = None
+
+
 class SessionCounts(View, frozen=True):
     """How many sessions there are, by where they are."""
 
@@ -115,11 +130,12 @@ class ModelView(View, frozen=True):
 
 
 class StoreView(View, frozen=True):
-    """The database: where, how large, and whether it takes changes."""
+    """The database: where, how large, and whether it takes changes; ``fault`` says why not."""
 
     path: str
     bytes: int
     writable: bool
+    fault: str | None = None
 
 
 class PermitsView(View, frozen=True):

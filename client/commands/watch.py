@@ -9,7 +9,7 @@ from client.asking import all_sessions, connected
 from client.commands.common import home_of, run
 from client.connection import Back, Connection, Gone
 from client.options import home_option, json_option, more_help
-from client.output import say
+from client.output import say, store_words
 from protocol import messages as m
 from protocol.paths import Home
 from protocol.terminal_safe import clean_line
@@ -30,6 +30,8 @@ def command(context: click.Context, *, as_json: bool) -> None:
 
     It goes on when the coordinator is restarted: what changed meanwhile is told as one line for each session, with seq
     0, and then the new coordinator counts from 1.
+
+    The store is followed too: its lines have no session (null), and go from writable to read-only and back.
     """
     try:
         run(_watch(home_of(context), as_json=as_json))
@@ -48,6 +50,8 @@ async def _watch(home: Home, *, as_json: bool) -> None:
                 case m.Changed():
                     known[pushed.session] = pushed.after
                     _show(pushed, as_json=as_json)
+                case m.StoreState():
+                    _show_store(pushed, as_json=as_json)
                 case Gone():
                     say("The coordinator has gone; waiting for the next one.", to_error=True)
                 case Back():
@@ -84,3 +88,13 @@ def _show(change: m.Changed, *, as_json: bool) -> None:
         say(json.dumps(facts | {"to": change.after, "cause": change.cause}))
     else:
         say(clean_line(f"{change.name}: {change.before or 'nothing'} -> {change.after} ({change.cause})"))
+
+
+def _show_store(state: m.StoreState, *, as_json: bool) -> None:
+    words = ("writable", "read-only")
+    before, after = words if not state.writable else words[::-1]
+    if as_json:
+        facts = {"seq": state.seq, "at": state.at, "session": None, "from": before, "to": after}
+        say(json.dumps(facts | {"cause": state.reason or "it can be written again"}))
+    else:
+        say(clean_line(store_words(state)))

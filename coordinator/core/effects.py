@@ -233,6 +233,15 @@ class SendStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeBackup:
+    """Copy the store into a new file while it goes on, and tell the client."""
+
+    peer: bytes
+    request: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class SendEndpoint:
     """Find where a model answers, start the embedded server if it is that one, and tell the worker."""
 
@@ -304,6 +313,7 @@ Effect = (
     | SendHistory
     | SendHistoryBack
     | SendStatus
+    | MakeBackup
     | SendEndpoint
     | SpawnWorker
     | EndWorker

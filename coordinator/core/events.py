@@ -98,10 +98,19 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """A change was not taken; nothing of it is in the store."""
+    """A change was not taken; nothing of it is in the store. ``is_final``: however often it is tried."""
 
     change: Change
     reason: str
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTurned:
+    """The store stopped taking changes for a reason, or takes them again (None). It finds out by itself."""
+
+    reason: str | None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,7 @@ Event = (
     Booted
     | Committed
     | CommitFailed
+    | StoreTurned
     | StoreEnded
     | ClientSpoke
     | WorkerSpoke

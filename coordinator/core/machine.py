@@ -1,23 +1,20 @@
 """Every decision of the coordinator: ``Machine.step(event, now_s) -> effects``. Pure; tested without a process.
 
 Handlers live by topic: ``requests`` (clients), ``prompts``, ``turns`` and ``endings`` (a prompt's way to its reply
-or its mark), ``workers`` (processes). Here is only who handles what.
+or its mark), ``workers`` (processes), ``storage`` (a store that cannot write). Here is only who handles what.
 """
 
 from collections.abc import Iterator
 
-from coordinator.core import endings, prompts, requests, turns, workers
+from coordinator.core import endings, prompts, requests, storage, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
-    Change,
-    Commit,
     Effect,
     InsertPrompt,
     InsertReply,
     InsertRetry,
     InsertSession,
     LeaveLoop,
-    SaveActive,
     SaveName,
     SaveResumed,
     SaveRoster,
@@ -39,6 +36,7 @@ from coordinator.core.events import (
     StopAsked,
     StoredSession,
     StoreEnded,
+    StoreTurned,
     Ticked,
     TimerFired,
     WorkerExited,
@@ -51,7 +49,7 @@ from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import refusal
 from coordinator.core.world import Prompt, Session, World
 from protocol import messages as m
-from protocol.errors import ChatCoordError, IllegalTransition, StoreFailed
+from protocol.errors import ChatCoordError, IllegalTransition
 from protocol.settings import Settings
 
 
@@ -89,7 +87,9 @@ class Machine:
             case Committed():
                 yield from self._on_committed(event, now_s)
             case CommitFailed():
-                yield from self._on_commit_failed(event, now_s)
+                yield from storage.on_commit_failed(self.world, event, now_s)
+            case StoreTurned():
+                yield from storage.on_turned(self.world, event, now_s)
             case StoreEnded():
                 yield LeaveLoop(error=f"the store ended: {event.reason}")
             case WorkerSpawned():
@@ -159,7 +159,7 @@ class Machine:
     # ---- the store
 
     def _on_committed(self, event: Committed, now_s: float) -> Iterator[Effect]:
-        self.world.unsaved.pop(_subject(event.change), None)  # a newer value is durable
+        self.world.unsaved.pop(storage.subject(event.change), None)  # a newer value is durable
         session = self.world.sessions.get(getattr(event.change, "session", None) or "")
         if session is None:
             return
@@ -181,25 +181,6 @@ class Machine:
                 yield from requests.on_renamed(self.world, session, event.change)
             case _:
                 pass  # nobody waits for it
-
-    def _on_commit_failed(self, event: CommitFailed, now_s: float) -> Iterator[Effect]:
-        change = event.change
-        error = StoreFailed(f"The database did not take the change: {event.reason}.")
-        match change:
-            case InsertSession():
-                self.world.sessions.pop(change.session, None)
-                self.world.moved.pop(change.session, None)
-                yield SendClient(change.peer, refusal(change.request, error))
-            case InsertPrompt() | InsertRetry():
-                yield SendClient(change.peer, refusal(change.request, error))
-            case SaveName():
-                self.world.session(change.session).renaming = None
-                yield SendClient(change.peer, refusal(change.request, error))
-            case BumpEpoch():
-                session = self.world.session(change.session)
-                yield from workers.no_process(self.world, session, error.message, now_s, is_fatal=False)
-            case _:
-                self.world.unsaved[_subject(change)] = change
 
     # ---- the clock
 
@@ -224,8 +205,7 @@ class Machine:
         yield from workers.check_heartbeats(self.world, now_s)
         yield from turns.redeliver(self.world, now_s)
         requests.forget_silent(self.world, now_s)
-        unsaved, self.world.unsaved = self.world.unsaved, {}
-        yield from (Commit(change) for change in unsaved.values())
+        yield from storage.offer_again(self.world)
 
     # ---- birth
 
@@ -308,9 +288,3 @@ class Machine:
                 cause=cause,
             )
             yield from (SendClient(peer, change) for peer, known in world.peers.items() if known.listens)
-
-
-def _subject(change: Change) -> tuple[object, ...]:
-    """Return what a change is about: of several about the same, only the last is worth committing again."""
-    about = change.client if isinstance(change, SaveActive) else change.session
-    return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)

@@ -48,6 +48,7 @@ def _open_session(world: World, name: str, idem: str) -> Session:
         raise SessionClosed(f"The session {session.name!r} is closed.")
     if not 0 < len(idem) <= IDEM_CHARS:
         raise ValueIllegal(f"An idempotency key has 1 to {IDEM_CHARS} characters.", hint="Give a shorter --idem.")
+    world.check_writable()
     return session
 
 

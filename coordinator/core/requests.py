@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 
-from coordinator.core import prompts, workers
+from coordinator.core import prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
     InsertSession,
+    MakeBackup,
     SaveActive,
     SaveName,
     SaveSeen,
@@ -103,6 +104,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
         if existing.is_committed:
             yield _answer(world, peer, order.request, existing)
         return
+    world.check_writable()
     session = _checked(world, order, now_s)
     world.sessions[session.id] = session
     world.moved[session.id] = (None, "created")
@@ -289,6 +291,7 @@ def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterato
     del now_s
     session = resolve(order.session, world.listed())
     name = _own_name(world, order.name, session)
+    world.check_writable()
     if session.renaming not in {None, name}:
         raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
     session.renaming = name
@@ -306,13 +309,21 @@ def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Eff
 
 def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[Effect]:
     session = resolve(order.session, world.listed())
+    if not session.is_closed:
+        world.check_writable()
     yield from workers.close(world, session, (peer, order.request), now_s)
 
 
 def _listen(world: World, peer: bytes, order: m.Listen, now_s: float) -> Iterator[Effect]:
-    del now_s
     world.peers[peer].listens = True
     yield SendClient(peer, m.Done(request=order.request))
+    if world.store_fault is not None:
+        yield SendClient(peer, storage.state(world, now_s))
+
+
+def _backup(world: World, peer: bytes, order: m.Backup, now_s: float) -> Iterator[Effect]:
+    del world, now_s
+    yield MakeBackup(peer, order.request, order.path)
 
 
 def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> Iterator[Effect]:
@@ -323,6 +334,7 @@ def _shut_down(world: World, peer: bytes, order: m.ShutDown, now_s: float) -> It
 
 def _hand_over(world: World, peer: bytes, order: m.HandOver, now_s: float) -> Iterator[Effect]:
     del now_s
+    world.check_writable()  # the next coordinator could not even count its start
     yield SendClient(peer, m.Done(request=order.request))
     yield from hand_over(world)
 
@@ -339,6 +351,7 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Close: _close,
     m.Attach: _attach,
     m.Listen: _listen,
+    m.Backup: _backup,
     m.GetStatus: _status,
     m.ShutDown: _shut_down,
     m.HandOver: _hand_over,

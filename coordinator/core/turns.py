@@ -31,8 +31,9 @@ REDELIVER_S = 1.0
 
 
 def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """Give the worker the oldest unanswered prompt, one at a time."""
+    """Give the worker the oldest unanswered prompt, one at a time; none while its reply could not be kept."""
     can_begin = session.residency is Residency.LIVE and session.peer is not None and session.is_enrolled
+    can_begin = can_begin and world.store_fault is None
     if not can_begin or session.peer is None or session.turn or not session.waiting:
         return
     prompt = session.waiting.popleft()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
 from coordinator.core.restarts import RestartBudget
-from protocol.errors import SessionUnknown
+from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
 from protocol.views import ExitCard, Memory
 
@@ -126,7 +126,10 @@ class Peer:
 
 @dataclass(slots=True)
 class World:
-    """Everything. Handlers change it; ``machine.step`` is the only caller of handlers."""
+    """Everything. Handlers change it; ``machine.step`` is the only caller of handlers.
+
+    ``store_fault`` says why the store takes no changes now, None when it does; ``unsaved`` are those it did not take.
+    """
 
     settings: Settings
     boot: int = 0
@@ -137,6 +140,8 @@ class World:
     line: deque[str] = field(default_factory=deque)
     changes: int = 0
     unsaved: dict[tuple[object, ...], Change] = field(default_factory=dict)
+    store_fault: str | None = None
+    store_hint: str = ""
     moved: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     is_draining: bool = False
     has_left: bool = False
@@ -156,6 +161,20 @@ class World:
     def wall_s(self, now_s: float) -> float:
         """Return seconds since 1970 for a monotonic time."""
         return round(now_s + self.wall_offset_s, 3)
+
+    def read_only(self) -> StoreReadOnly:
+        """Return what is answered while the store takes no changes."""
+        text = f"The store takes no changes now, so nothing was acknowledged: {self.store_fault}."
+        return StoreReadOnly(text, hint=self.store_hint)
+
+    def check_writable(self) -> None:
+        """Refuse what must become durable before it is answered.
+
+        Raises:
+            StoreReadOnly: the store takes no changes now.
+        """
+        if self.store_fault is not None:
+            raise self.read_only()
 
     def session(self, session: str) -> Session:
         """Return a session by id.

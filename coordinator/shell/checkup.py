@@ -29,6 +29,10 @@ from protocol.settings import Settings, load_settings
 
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 256 << 20
+# SQLite's write-ahead log needs memory that all its processes share, and locks that hold.
+NETWORKED = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs", "lustre"}
+)
 # Measured: 29 descriptors without a session and 2 for each worker; clients come on top.
 DESCRIPTORS = 64
 DESCRIPTORS_PER_SESSION = 3
@@ -110,10 +114,33 @@ def _home(home: Home) -> Check:
         return Check("home", False, error.message, error.hint)
     if not os.access(root, os.W_OK | os.X_OK):
         return Check("home", False, f"{root} cannot be written.", "Check its owner, its mode and its file system.")
+    return _disk(root)
+
+
+def _disk(root: Path) -> Check:
+    kind = file_system(root, Path("/proc/self/mounts"))
+    if kind in NETWORKED:
+        words = f"{root} is on a network file system ({kind}), where the store's log and locks are not safe."
+        return Check("home", False, words, "Choose a folder on a disk of this machine with --home or CHAT_COORD_HOME.")
     free = shutil.disk_usage(root).free
     if free < FREE_BYTES:
         return Check("home", False, f"{root}: only {free >> 20} MiB are free.", "Make room on that disk.")
     return Check("home", True, f"{root}, private, {free >> 30} GiB free")
+
+
+def file_system(path: Path, mounts: Path) -> str:
+    """Return the kind of file system that a path is on, by a table such as /proc/self/mounts; empty when unknown."""
+    found = ("", "")
+    try:
+        table = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in table:
+        _, where, kind, *_ = line.split()
+        point = where.replace("\\040", " ")
+        if path.is_relative_to(point) and len(point) >= len(found[0]):
+            found = (point, kind)
+    return found[1]
 
 
 def _runtime(home: Home) -> Check:
@@ -158,7 +185,10 @@ def _database(home: Home, *, is_up: bool) -> Check:
     is_ok, finding = store_check.look(home.database)
     if find_running(home) is not None:  # it was started meanwhile, and wrote under our eyes
         return Check("database", True, "skipped: the coordinator has it open")
-    fix = f"Keep a copy of {home.database.name}*, then move it away; the next start makes a new, empty one."
+    fix = (
+        f"Keep a copy of {home.database.name}*. `chat-coord export --all DIR` saves what can be read of it,"
+        " `chat-coord restore FILE` puts a backup in its place."
+    )
     return Check("database", is_ok, finding, None if is_ok else fix)
 
 

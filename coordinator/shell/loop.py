@@ -183,6 +183,7 @@ class Coordinator:
     async def _end(self) -> None:
         """Make everything durable, tell peers what that brings, and let go."""
         await asyncio.to_thread(self._store.close)
+        await self._hands.backups.close()
         await asyncio.sleep(0)
         while not self._inbox.empty():
             for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):

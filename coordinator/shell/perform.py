@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from coordinator.core import effects as e
 from coordinator.core.events import Event, TimerFired
 from coordinator.shell import monitor, records
+from coordinator.shell.backups import Backups
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.local_models import LocalModels
@@ -52,6 +53,7 @@ class Hands:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.backups = Backups(self.store, self._to_client)
         self._begun_s = time.monotonic()
 
     def perform(self, effect: e.Effect) -> None:
@@ -78,6 +80,8 @@ class Hands:
                 self._send_history_back(effect)
             case e.SendStatus():
                 self._to_client(effect.peer, m.StatusAnswer(request=effect.request, status=self._status(effect)))
+            case e.MakeBackup():
+                self.backups.make(effect)
             case e.SendEndpoint():
                 self.endpoints.find(effect.model, functools.partial(self._to_worker, effect.peer))
             case e.SpawnWorker():
@@ -94,7 +98,7 @@ class Hands:
                 self.leave(effect)
 
     def _to_client(self, peer: bytes, message: m.ToClient) -> None:
-        key = message.session if isinstance(message, m.Changed) else None
+        key = _state_of(message)
         self.clients.send(peer, encode(message), is_droppable=isinstance(message, m.Piece), key=key)
 
     def _to_worker(self, peer: bytes, message: m.ToWorker) -> None:
@@ -151,10 +155,22 @@ class Hands:
             sessions=order.sessions,
             permits=PermitsView(),
             memory=StatusMemory(coordinator_rss_bytes=monitor.own_rss_bytes(), workers_uss_bytes=self.workers_uss()),
-            store=StoreView(path=str(self.home.database), bytes=self.store.size_bytes, writable=self.store.is_writable),
+            store=StoreView(
+                path=str(self.home.database),
+                bytes=self.store.size_bytes,
+                writable=self.store.fault is None,
+                fault=self.store.fault.reason if self.store.fault else None,
+            ),
             model=ModelView(
                 name=name, provider=model.provider, server_pid=self.local_models.pid(model) if is_local else None
             ),
             rejected_frames=self.rejected(),
             launcher=self.settings.launcher,
         )
+
+
+def _state_of(message: m.ToClient) -> str | None:
+    """Return what a message is the state of, so that only its last value waits for a slow client; None otherwise."""
+    if isinstance(message, m.Changed):
+        return message.session
+    return "store" if isinstance(message, m.StoreState) else None

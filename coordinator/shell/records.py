@@ -1,4 +1,4 @@
-"""The tables, and the statement for each change and each question. Runs in the store's thread, on its connection."""
+"""The statement for each change and each question. Runs in the store's thread, on its connection."""
 
 import functools
 import hashlib
@@ -14,61 +14,12 @@ from coordinator.core.events import Outcome, StoredPrompt, StoredSession
 from protocol.limits import PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow
 
-SCHEMA_VERSION = 2
 TOKEN_BYTES = 32
 # Rows of one page at most, however small they are.
 PAGE_ROWS = 500
 
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL, type TEXT NOT NULL, model TEXT NOT NULL,
-    system TEXT, cwd TEXT NOT NULL, env TEXT NOT NULL,
-    epoch INTEGER NOT NULL, token_sha256 BLOB NOT NULL, pid INTEGER, start_ticks INTEGER,
-    closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
-    exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
-CREATE TABLE messages (
-    session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL,
-    idem TEXT, reply_to INTEGER, turn_id TEXT, stop_reason TEXT, error TEXT,
-    input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL,
-    crashes INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (session, seq)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX idems ON messages (session, idem) WHERE idem IS NOT NULL;
-CREATE UNIQUE INDEX replies ON messages (session, reply_to) WHERE reply_to IS NOT NULL;
-CREATE TABLE exits (session TEXT NOT NULL, epoch INTEGER NOT NULL, card TEXT NOT NULL);
-CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
-"""
-# What turns the schema of a version into that of the next.
-MIGRATIONS = {
-    1: "ALTER TABLE messages ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
-    " ALTER TABLE messages ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;",
-}
-
 
 # ---- birth
-
-
-def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables in a new database; bring those of an older program up to date, in one transaction.
-
-    Raises:
-        sqlite3.DatabaseError: the database is damaged, foreign, or newer than this program.
-    """
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    if version in MIGRATIONS:
-        steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
-        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        return
-    if version != 0:
-        raise sqlite3.DatabaseError(f"its schema is version {version}, this program knows up to {SCHEMA_VERSION}")
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise sqlite3.DatabaseError("it is a database of another program")
-    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def next_boot(db: sqlite3.Connection) -> int:

@@ -1,4 +1,4 @@
-"""A look at the database while no coordinator runs, which changes nothing on the disk, not even by a lock.
+"""A look at the database that changes nothing on the disk, not even by a lock; no coordinator may have it open.
 
 Opening a database in WAL mode makes files beside it, also for reading. Two ways make none: without a write-ahead log
 the file counts as immutable; with one (its coordinator was killed) the log's index is kept in memory, which SQLite
@@ -8,14 +8,22 @@ does in exclusive mode, and locks, which a read-only file cannot take, are left 
 import contextlib
 import sqlite3
 import stat
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from coordinator.shell.records import SCHEMA_VERSION
+from coordinator.shell.schema import version_of
+from coordinator.shell.wal import has_commit
 
 LOOK_S = 10.0
-# Between two looks at the clock: some milliseconds of work.
+# Between two looks at the clock: some milliseconds of work, by SQLite's steps and in seconds.
 STEPS = 10_000
+GLANCE_S = 0.02
+
+
+class DamageFound(sqlite3.DatabaseError):
+    """The quick check found what must not be."""
 
 
 def version() -> str:
@@ -32,43 +40,95 @@ def look(path: Path) -> tuple[bool, str]:
     """Look a database through.
 
     Args:
-        path: the file; no coordinator may have it open.
+        path: the file.
 
     Returns:
         Whether it can be used, and what was found.
     """
     try:
-        facts = path.lstat()
-        if not stat.S_ISREG(facts.st_mode):
-            return False, f"{path} is no plain file"
-        with contextlib.closing(_open(path)) as db:
-            return _checked(db, facts.st_size)
+        return True, examine(path, LOOK_S)
+    except DamageFound as error:
+        return False, f"{path.stat().st_size / 1e6:.1f} MB, {error}"
     except (sqlite3.Error, OSError) as error:
         return False, f"{path} cannot be read: {error}"
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def examine(path: Path, within_s: float) -> str:
+    """Return what was found of a database that can be used.
+
+    Args:
+        path: the file.
+        within_s: what was not looked at by then is not looked at.
+
+    Raises:
+        DamageFound: the quick check found damage.
+        sqlite3.Error: it is damaged beyond that, foreign, or newer than this program.
+        OSError: it cannot be read.
+    """
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError("it is no plain file")
+    size = f"{facts.st_size / 1e6:.1f} MB"
+    with contextlib.closing(open_unchanged(path)) as db:
+        version_of(db)
+        if quick_check(db, deadline(within_s)):
+            return f"{size}, quick_check is ok"
+        return f"{size}; no damage in what could be read within {within_s:g} s"
+
+
+def open_unchanged(path: Path) -> sqlite3.Connection:
+    """Open a database to read it without a trace; a write-ahead log beside it is read too."""
     log = path.with_name(path.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
-    way = "mode=ro&vfs=unix-none" if has_log else "mode=ro&immutable=1"
+    way = "mode=ro&vfs=unix-none" if has_commit(log) else "mode=ro&immutable=1"
     db = sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True, isolation_level=None)
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     return db
 
 
-def _checked(db: sqlite3.Connection, size_bytes: int) -> tuple[bool, str]:
-    (schema,) = db.execute("PRAGMA user_version").fetchone()
-    if schema > SCHEMA_VERSION:
-        return False, f"its schema is version {schema}, this program knows up to {SCHEMA_VERSION}"
-    deadline_s = time.monotonic() + LOOK_S
-    db.set_progress_handler(lambda: time.monotonic() > deadline_s, STEPS)
-    size = f"{size_bytes / 1e6:.1f} MB"
+def quick_check(db: sqlite3.Connection, is_over: Callable[[], bool]) -> bool:
+    """Check the structure of a database; False when it was over before the end.
+
+    Raises:
+        DamageFound: and where.
+    """
     try:
-        said = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
+        with ended_when(db, is_over):
+            said = [str(row[0]) for row in db.execute("PRAGMA quick_check(3)")]
     except sqlite3.OperationalError as error:
         if str(error) != "interrupted":
             raise
-        return True, f"{size}; no damage in what could be read within {LOOK_S:.0f} s"
+        return False
     if said != ["ok"]:
-        return False, f"{size}, damaged: {'; '.join(said)}"
-    return True, f"{size}, quick_check is ok"
+        words = " ".join("; ".join(said).split()).removeprefix("*** in database main *** ")
+        raise DamageFound(f"damaged: {words}")
+    return True
+
+
+@contextlib.contextmanager
+def ended_when(db: sqlite3.Connection, is_over: Callable[[], bool]) -> Iterator[None]:
+    """End what the connection does when it is over.
+
+    Before SQLite 3.41 the check of a tree calls no progress handler; an interrupt from another thread ends it.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(GLANCE_S):
+            if is_over():
+                db.interrupt()
+
+    watcher = threading.Thread(target=watch, name="check", daemon=True)
+    watcher.start()
+    db.set_progress_handler(is_over, STEPS)
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        db.set_progress_handler(None, 0)
+
+
+def deadline(within_s: float) -> Callable[[], bool]:
+    """Return what says whether that time is over."""
+    end_s = time.monotonic() + within_s
+    return lambda: time.monotonic() > end_s

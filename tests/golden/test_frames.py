@@ -75,6 +75,7 @@ SAMPLES: list[object] = [
     m.Attach(request=9, session="a"),
     m.Listen(request=10),
     m.GetStatus(request=11),
+    m.Backup(request=13, path="/b/chat.db"),
     m.ShutDown(request=12, now=False),
     m.HandOver(request=14),
     m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
@@ -88,6 +89,8 @@ SAMPLES: list[object] = [
     m.StatusAnswer(request=11, status=STATUS),
     m.Refused(request=None, code="protocol.version", message="no", hint="h"),
     m.Changed(seq=1, at=1.5, session="0123456789abcdef", name="a", before=None, after="starting", cause="created"),
+    m.StoreState(seq=2, at=1.5, writable=False, reason="no room is left", hint="Make room."),
+    m.BackedUp(request=13, path="/b/chat.db", bytes=4_096, sessions=2),
     m.Piece(session="0123456789abcdef", seq=1, turn_id="t", n=0, text="x"),
     m.Final(
         session="0123456789abcdef", seq=1, reply_seq=2, turn_id="t", stop_reason="failed", usage=Usage(), pieces=1,
@@ -125,16 +128,22 @@ def as_json(message: object) -> object:
     return json.loads(msgspec.json.encode(message))
 
 
+def known_part(means: object, meant: object) -> object:
+    """What a message says, without the fields that later versions added."""
+    if isinstance(meant, dict) and isinstance(means, dict):
+        return {key: known_part(means.get(key), meant[key]) for key in meant}
+    if isinstance(meant, list) and isinstance(means, list) and len(means) == len(meant):
+        return [known_part(a, b) for a, b in zip(means, meant, strict=True)]
+    return means
+
+
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line['reader']}: {line['kind']}")
 def test_a_frame_of_a_released_version_means_what_it_meant(line):
     message = Decoder(UNIONS[line["reader"]]).decode(bytes.fromhex(line["frame"]))
     meant, means = line["message"], as_json(message)
 
     assert type(message).__name__ == line["kind"]
-    if isinstance(meant, dict):  # later versions may add fields
-        assert {key: means[key] for key in meant} == meant
-    else:
-        assert means == meant
+    assert known_part(means, meant) == meant
 
 
 def test_every_kind_of_message_has_a_golden_frame():

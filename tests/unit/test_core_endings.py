@@ -3,10 +3,19 @@
 import pytest
 
 from coordinator.core import events as ev
-from coordinator.core.effects import Commit, EndWorker, Note, SaveExit, SendEndpoint, SendHistoryBack, SpawnWorker
+from coordinator.core.effects import (
+    BumpEpoch,
+    Commit,
+    EndWorker,
+    Note,
+    SaveExit,
+    SendEndpoint,
+    SendHistoryBack,
+    SpawnWorker,
+)
 from protocol import messages as m
 from protocol.views import Memory
-from tests.support.simulated import FIRST, Simulated, state
+from tests.support.simulated import FIRST, Simulated, live, state
 
 
 def step(world: Simulated, event: ev.Event, kind: type) -> list:
@@ -223,7 +232,7 @@ def test_a_process_that_could_not_be_started_ends_no_second_time():
     assert world.world.sessions[session].restarts.count(world.now_s) == 1
 
 
-def test_an_epoch_that_the_store_does_not_take_is_tried_again_and_the_reason_is_shown():
+def test_an_epoch_that_the_store_does_not_take_waits_for_it_and_no_restart_is_spent():
     world = Simulated(commits_at_once=False)
     world.order_session("a")
     world.settle()
@@ -233,10 +242,48 @@ def test_an_epoch_that_the_store_does_not_take_is_tried_again_and_the_reason_is_
     world.settle()
     world.say(m.Submit(request=2, session="a", idem="k", text="one", follow=False))
     world.step_one()  # the prompt; the epoch is ordered
-    world.step(ev.CommitFailed(world.pending.popleft(), "disk full"))
+    for _ in range(20):
+        world.step(ev.CommitFailed(world.pending.popleft(), "disk full"))
+        assert state(world, FIRST)[0] == "waking"
+        world.step(ev.Ticked(1.0))
 
-    assert state(world, FIRST)[0] == "backoff"
-    assert "disk full" in world.world.sessions[FIRST].exit_card.reason
+    assert world.world.sessions[FIRST].restarts.count(world.now_s) == 0
+
+    world.settle()
+    world.hello(FIRST)
+    world.settle()
+
+    assert state(world, FIRST) == ("live", "running")
+
+
+def test_an_epoch_that_the_store_can_never_take_fails_the_session_with_the_reason():
+    world = live()
+    world.die(FIRST)
+    world.settle()
+    world.say(m.Submit(request=2, session="a", idem="k", text="one", follow=False))
+    world.step_one()
+    world.step(ev.CommitFailed(world.pending.popleft(), "no such row", is_final=True))
+
+    assert state(world, FIRST)[0] == "failed"
+    assert "no such row" in world.world.sessions[FIRST].exit_card.reason
+
+
+@pytest.mark.parametrize("order", ["close", "stop"])
+def test_a_session_whose_epoch_waits_for_the_store_can_be_closed_and_stopped(order: str):
+    world = live()
+    world.die(FIRST)
+    world.settle()
+    world.say(m.Submit(request=2, session="a", idem="k", text="one", follow=False))
+    world.step_one()
+    world.step(ev.CommitFailed(world.pending.popleft(), "disk full"))
+    world.step(ev.StopAsked(now=False)) if order == "stop" else world.say(m.Close(request=3, session="a"))
+    world.step(ev.Ticked(1.0))
+    for change in [p for p in world.pending if isinstance(p, BumpEpoch)]:
+        world.pending.remove(change)
+        world.step(ev.CommitFailed(change, "disk full"))
+
+    assert state(world, FIRST)[0] == ("hibernated" if order == "stop" else "stopped")
+    assert world.left == (order == "stop")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ WRITE = """
 import os, signal, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA journal_mode = WAL")
-db.execute("CREATE TABLE t (x)")
+for table in ("meta", "sessions", "messages", "active", "t"):
+    db.execute(f"CREATE TABLE {table} (x)")
+db.execute("PRAGMA user_version = 2")
 db.execute("INSERT INTO t VALUES (zeroblob(50000))")
 if sys.argv[2] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -47,20 +49,35 @@ def test_a_look_changes_nothing(path, tmp_path, ending):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("at", [0, 20, 40, -1])
+def test_a_look_keeps_a_log_that_is_damaged(path, tmp_path, at):
+    write(path, "kill")
+    log = path.with_name(path.name + "-wal")
+    raw = bytearray(log.read_bytes())
+    raw[at] ^= 0x01
+    log.write_bytes(raw)
+    path.with_name(path.name + "-shm").unlink()
+    before = files(tmp_path)
+    store_check.look(path)
+
+    assert files(tmp_path) == before
+
+
 def test_what_is_only_in_the_write_ahead_log_is_looked_at_too(path):
     write(path, "kill")
     log = path.with_name(path.name + "-wal")
 
     assert log.stat().st_size > path.stat().st_size
-    with store_check._open(path) as db:
+    with store_check.open_unchanged(path) as db:
         assert db.execute("SELECT length(x) FROM t").fetchone() == (50_000,)
     db.close()
 
 
 def test_a_folder_in_its_place_a_newer_schema_and_no_file_are_told(path, tmp_path):
-    assert store_check.look(tmp_path) == (False, f"{tmp_path} is no plain file")
+    assert store_check.look(tmp_path) == (False, f"{tmp_path} cannot be read: it is no plain file")
     assert store_check.look(path)[0] is False
 
+    write(path, "close")
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
@@ -68,9 +85,20 @@ def test_a_folder_in_its_place_a_newer_schema_and_no_file_are_told(path, tmp_pat
     assert "version 99" in store_check.look(path)[1]
 
 
-def test_a_look_that_takes_too_long_is_ended(path, monkeypatch):
+@pytest.mark.parametrize("version", [0, 1, 2, 7])
+def test_a_database_of_another_program_is_told_whatever_its_version(path, version):
     db = sqlite3.connect(path)
-    db.execute("CREATE TABLE t (x)")
+    db.execute("CREATE TABLE sessions (x)")
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+
+    assert "another program" in store_check.look(path)[1]
+
+
+def test_a_look_that_takes_too_long_is_ended(path, monkeypatch):
+    write(path, "close")
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM t")
     db.executemany("INSERT INTO t VALUES (?)", [(os.urandom(10),)] * 20_000)
     db.commit()
     db.close()

@@ -1,0 +1,86 @@
+"""A store that cannot write: nothing new is acknowledged, nothing finished is dropped, nobody is blamed for it.
+
+What a person waits for is refused with the reason. What only has to become durable is kept and offered again with each
+tick: a finished reply, and also the epoch of a worker to be started, so that a full disk spends no restarts. When the
+store tells that it takes changes again, everything goes on by itself.
+"""
+
+from collections.abc import Iterator
+
+from coordinator.core import turns, workers
+from coordinator.core.effects import (
+    BumpEpoch,
+    Change,
+    Commit,
+    Effect,
+    InsertPrompt,
+    InsertRetry,
+    InsertSession,
+    Note,
+    SaveActive,
+    SaveName,
+    SendClient,
+)
+from coordinator.core.events import CommitFailed, StoreTurned
+from coordinator.core.lifecycle import Residency
+from coordinator.core.showing import refusal
+from coordinator.core.world import World
+from protocol.errors import StoreFailed, StoreReadOnly
+from protocol.messages import StoreState
+
+
+def on_turned(world: World, event: StoreTurned, now_s: float) -> Iterator[Effect]:
+    """The store stopped taking changes, or takes them again: tell who listens, and go on where things waited."""
+    world.store_fault, world.store_hint = event.reason, event.hint
+    yield Note("store is read-only" if event.reason else "store takes changes again", {"reason": event.reason})
+    world.changes += 1
+    yield from (SendClient(peer, state(world, now_s)) for peer, known in world.peers.items() if known.listens)
+    if event.reason is None:
+        yield from offer_again(world)
+        for session in list(world.sessions.values()):
+            yield from turns.deliver_next(world, session, now_s)
+
+
+def state(world: World, now_s: float) -> StoreState:
+    """Return what listeners are told of the store."""
+    reason = world.store_fault
+    at = world.wall_s(now_s)
+    return StoreState(seq=world.changes, at=at, writable=reason is None, reason=reason, hint=world.store_hint)
+
+
+def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterator[Effect]:
+    """A change is not in the store: say so to who waits for it; keep what has to get there."""
+    change = event.change
+    error: StoreFailed | StoreReadOnly = StoreFailed(f"The database did not take the change: {event.reason}.")
+    if world.store_fault is not None:
+        error = world.read_only()
+    match change:
+        case InsertSession():
+            world.sessions.pop(change.session, None)
+            world.moved.pop(change.session, None)
+            yield SendClient(change.peer, refusal(change.request, error))
+        case InsertPrompt() | InsertRetry():
+            yield SendClient(change.peer, refusal(change.request, error))
+        case SaveName():
+            world.session(change.session).renaming = None
+            yield SendClient(change.peer, refusal(change.request, error))
+        case BumpEpoch():
+            session = world.session(change.session)
+            if event.is_final or session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+                yield from workers.no_process(world, session, error.message, now_s, is_fatal=True)
+            else:
+                world.unsaved[subject(change)] = change
+        case _:
+            world.unsaved[subject(change)] = change
+
+
+def offer_again(world: World) -> Iterator[Effect]:
+    """Commit what the store did not take; what it refuses again comes back with the next tick."""
+    unsaved, world.unsaved = world.unsaved, {}
+    yield from (Commit(change) for change in unsaved.values())
+
+
+def subject(change: Change) -> tuple[object, ...]:
+    """Return what a change is about: of several about the same, only the last is worth committing again."""
+    about = change.client if isinstance(change, SaveActive) else change.session
+    return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)
