@@ -222,9 +222,9 @@ class Rig:
 
     # ---- the audit
 
-    async def quiet(self, connection: Connection) -> bool:
+    async def quiet(self, connection: Connection, patience_s: float = PATIENCE_S) -> bool:
         """Wait until every acknowledged prompt has its end; False when that does not come."""
-        deadline_s = time.monotonic() + PATIENCE_S / 3
+        deadline_s = time.monotonic() + patience_s
         for session, prompts in self.ledger.acknowledged.items():
             while True:
                 ends = {row.reply_to for row in await self.history(connection, session)}
@@ -235,9 +235,9 @@ class Rig:
                 await asyncio.sleep(LOOK_S)
         return True
 
-    async def audit(self, connection: Connection) -> Counter[str]:
+    async def audit(self, connection: Connection, patience_s: float = PATIENCE_S) -> Counter[str]:
         """Compare what the coordinator tells with the ledger; everything but ``completed`` and marks is a fault."""
-        await self.quiet(connection)
+        await self.quiet(connection, patience_s)
         found: Counter[str] = Counter()
         for session, prompts in self.ledger.acknowledged.items():
             self._audit_session(await self.history(connection, session), session, prompts, found)
