@@ -97,7 +97,7 @@ class Session:
 
     @property
     def recency(self) -> tuple[float, float]:
-        """Sort sessions by their last use. The wall clock, which may jump, only orders what was used under earlier ones."""
+        """Sort by last use. The wall clock, which may jump, only orders what was used under earlier coordinators."""
         return self.used_s, self.last_active_at
 
     @property
