@@ -1,4 +1,4 @@
-"""The wall clock is shown and stored; a decision is never taken by it. The core alone."""
+"""The wall clock is shown and stored and decides nothing; deadlines move when we stood still. The core alone."""
 
 import dataclasses
 
@@ -88,3 +88,64 @@ def test_of_sessions_used_under_an_earlier_coordinator_the_stored_time_decides_a
 
 def _created(world: Simulated, session: str, at: float):
     return dataclasses.replace(world.store.sessions[session]["change"], at=at)
+
+
+# ---- the coordinator itself stands still: SIGSTOP, a machine that sleeps
+
+
+def stall(world: Simulated, seconds: float) -> None:
+    """Nothing happens for so long; then what was due comes first, before anything that waits in the sockets."""
+    world.now_s += seconds
+    world.advance(1)
+
+
+def test_a_start_that_was_due_during_a_stall_waits_for_a_hello_that_is_already_on_its_way():
+    world = Simulated(start_timeout_s=5)
+    session = world.create("a").session.id
+    world.advance(1)
+    stall(world, 60)
+
+    assert world.signals == []
+
+    world.hello(session)
+    world.advance(8)
+
+    assert world.signals == []
+    assert state(world, session)[0] == "live"
+
+
+def test_a_worker_that_says_no_hello_is_ended_although_there_was_a_stall():
+    world = Simulated(start_timeout_s=5)
+    session = world.create("a").session.id
+    world.advance(1)
+    stall(world, 60)
+    world.advance(8)
+
+    assert world.signals[0] == (session, 1, "SIGTERM")
+
+
+def test_an_adopted_worker_is_given_its_time_to_say_hello_again_after_a_stall():
+    world = Simulated(start_timeout_s=5)
+    session = world.new("a")
+    world.reboot()
+    world.advance(1)
+    stall(world, 60)
+    world.hello(session)
+
+    assert world.signals == []
+    assert state(world, session)[0] == "live"
+
+
+def test_after_a_stall_nobody_is_forgotten_and_the_next_silence_counts_in_full():
+    world = Simulated()
+    session = world.new("a")
+    world.advance(1)
+    stall(world, 60)
+
+    assert [pong.boot for pong in world.say(m.ClientPing())] == [1]  # 0 would say that this client is unknown
+    assert world.signals == []
+
+    world.advance(12)
+
+    assert world.signals[0] == (session, 1, "SIGTERM")
+    assert [pong.boot for pong in world.say(m.ClientPing())] == [0]
