@@ -79,6 +79,7 @@ def on_prompt_committed(
     world.touch(session, "prompt committed")
     session.messages += 1
     session.last_active_at = prompt.at
+    session.used_s = now_s
     session.unread = False
     session.waiting_since = None
     text = prompt.text if isinstance(prompt, InsertPrompt) else outcome.text

@@ -165,6 +165,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         env=order.env,
         created_at=world.wall_s(now_s),
         last_active_at=world.wall_s(now_s),
+        used_s=now_s,
         restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
         residency=Residency.STARTING,
         is_committed=False,

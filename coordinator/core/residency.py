@@ -37,7 +37,7 @@ def make_room(world: World) -> Iterator[Effect]:
         for s in world.sessions.values()
         if s.residency is Residency.LIVE and s.work is Work.IDLE and not s.waiting and not world.is_attached(s.id)
     ]
-    idle.sort(key=lambda s: s.last_active_at)
+    idle.sort(key=lambda s: s.recency)
     for session in idle[: max(0, len(world.line) - leaving)]:
         yield from put_to_sleep(world, session)
 

@@ -140,6 +140,7 @@ def on_reply_committed(
     session.messages += outcome.is_new
     session.tokens += reply.usage.input_tokens + reply.usage.output_tokens
     session.last_active_at = reply.at
+    session.used_s = now_s
     if session.peer is not None:
         yield SendWorker(session.peer, Rack(turn_id=reply.turn_id))
     turn = session.turn

@@ -134,7 +134,7 @@ def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float
 def _closed(world: World, session: Session) -> Iterator[Effect]:
     for client in [c for c, active in world.active.items() if active == session.id]:
         others = [s for s in world.listed() if not s.is_closed]
-        latest = max(others, key=lambda s: s.last_active_at, default=None)
+        latest = max(others, key=lambda s: s.recency, default=None)
         if latest is None:
             world.active.pop(client)
         else:

@@ -70,6 +70,8 @@ class Session:
     created_at: float
     last_active_at: float
     restarts: RestartBudget
+    # Monotonic time of the last use under this coordinator; 0 when there was none.
+    used_s: float = 0.0
     residency: Residency = Residency.HIBERNATED
     work: Work = Work.IDLE
     epoch: int = 0
@@ -92,6 +94,11 @@ class Session:
     waiting: deque[Prompt] = field(default_factory=deque)
     turn: Turn | None = None
     closers: list[tuple[bytes, int]] = field(default_factory=list)
+
+    @property
+    def recency(self) -> tuple[float, float]:
+        """Sort by last use. The wall clock, which may jump, only orders what was used under earlier coordinators."""
+        return self.used_s, self.last_active_at
 
     @property
     def is_closed(self) -> bool:

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from coordinator.core.effects import DropOutbox, LeaveLoop, Note, SendClient, SendWorker
 from coordinator.core.events import (
@@ -82,8 +83,7 @@ class Coordinator:
         hit("boot.stored")
         self._local_models = LocalModels(self._home)
         endpoints = Endpoints(self._settings, self._local_models, self._private)
-        self._clients = Router(folder / "clients.sock", self._on_client_frame)
-        self._workers = Router(folder / "workers.sock", self._on_worker_frame)
+        self._open_sockets(folder)
         self._supervisor = Supervisor(
             self._post, lambda session: self._home.logs / f"{session}.stderr", self._home.outboxes
         )
@@ -126,6 +126,14 @@ class Coordinator:
             raise RuntimeError(self._leaving.error)
 
     # ---- birth and end
+
+    def _open_sockets(self, folder: Path) -> None:
+        self._clients = Router(folder / "clients.sock", self._on_client_frame)
+        try:
+            self._workers = Router(folder / "workers.sock", self._on_worker_frame)
+        except ChatCoordError:
+            self._clients.close()  # who is refused leaves nothing behind
+            raise
 
     def _choose_launcher(self) -> Launcher:
         if self._settings.launcher == "spawn":

@@ -1,5 +1,6 @@
 """The embedded model itself: downloaded, checked, started, answering. Everything else is tested with a scripted one."""
 
+import json
 import os
 import signal
 import time
@@ -49,6 +50,16 @@ def test_the_first_minute_works_with_no_key_and_no_question(fresh: Product):
     assert server_pid(fresh) == second
     assert second in our_processes(fresh.home.parent)
     assert [c.laddr.ip for c in psutil.Process(second).net_connections() if c.status == "LISTEN"] == ["127.0.0.1"]
+
+    # a restart hands it on together with the turn that runs on it
+    sender = fresh.popen("send", "b", "Tell me three things about Japan.", "--json")
+    fresh.wait_session("b", lambda s: s["messages"] >= 5)
+    fresh.run("restart")
+    printed, _ = sender.communicate(timeout=120)
+
+    assert json.loads(printed)["stop_reason"] == "completed"
+    assert server_pid(fresh) == second
+    assert fresh.json("status")["boot"] == 3
 
     # a damaged model is noticed and fetched again
     path = model_path(Home(fresh.home))
