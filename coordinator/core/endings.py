@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from coordinator.core.effects import Commit, DropOutbox, Effect, SaveCrashes, SaveResumed
 from coordinator.core.lifecycle import TurnFact
-from coordinator.core.turns import end_turn
+from coordinator.core.turns import deliver_next, drop_outbox, end_turn
 from coordinator.core.world import Prompt, Session, Turn, World
 from protocol.messages import Hello, Reply, Started
 from protocol.outbox import Record
@@ -21,14 +21,15 @@ POISON_CRASHES = 3
 def lose(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """The worker is dead: a turn that had begun is over, one that had not waits again."""
     turn = session.turn
-    if turn is None or turn.is_ending:
-        return
-    if session.is_closed:
-        yield from end_turn(world, session, turn, _mark(session, turn.seq, "cancelled", turn), now_s)
-    elif turn.turn_id is None and turn.prompt is not None:
-        _wait_again(world, session, turn.prompt)
-    else:
-        yield from _interrupt(world, session, turn, now_s)
+    if turn is not None and not turn.is_ending:
+        if session.is_closed:
+            yield from end_turn(world, session, turn, _mark(session, turn.seq, "cancelled", turn), now_s)
+        elif turn.turn_id is None and turn.prompt is not None:
+            _wait_again(world, session, turn.prompt)
+        else:
+            yield from _interrupt(world, session, turn, now_s)
+    if not session.is_closed:  # a worker of an earlier coordinator may die before it says what it has in hand
+        yield from end_orphaned_turns(world, session, now_s)
 
 
 def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iterator[Effect]:
@@ -36,10 +37,22 @@ def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iter
     if world.settings.on_interrupt == "ask" or turn.prompt is None or turn.prompt.resumed:
         yield from end_turn(world, session, turn, _mark(session, turn.seq, "interrupted", turn), now_s)
         return
+    # The worker that says hello now may run it next: what counts is whose outbox it was found in.
+    epoch = world.imports.get((session.id, turn.seq), session.epoch)
     turn.prompt.turn_id = None
-    turn.prompt.resumed = session.epoch
-    yield Commit(SaveResumed(session.id, turn.seq, session.epoch))
+    turn.prompt.resumed = epoch
+    turn.prompt.is_resume_saved = False
+    yield Commit(SaveResumed(session.id, turn.seq, epoch))
     _wait_again(world, session, turn.prompt)
+
+
+def on_resume_saved(world: World, session: Session, seq: int, now_s: float) -> Iterator[Effect]:
+    """It is durable that the turn was begun again: only now may it, or a crash could begin it a third time."""
+    yield from drop_outbox(world, session.id, seq)
+    for prompt in session.waiting:
+        if prompt.seq == seq:
+            prompt.is_resume_saved = True
+    yield from deliver_next(world, session, now_s)
 
 
 def _wait_again(world: World, session: Session, prompt: Prompt) -> None:
@@ -65,7 +78,13 @@ def blame(world: World, session: Session, now_s: float) -> Iterator[Effect]:
 
 
 def cancel_waiting(world: World, session: Session, now_s: float) -> Iterator[Effect]:
-    """The session is being closed: all that wait end ``cancelled``. The running turn ends with its worker."""
+    """The session is being closed: all that wait end ``cancelled``. The running turn ends with its worker.
+
+    A worker of an earlier coordinator that has not said hello may have one of them in hand, or answered: what waits
+    then ends when that worker is dead and its outbox is read.
+    """
+    if session.has_process and session.peer is None:
+        return
     yield from _end_waiting(world, session, "cancelled", None, now_s)
 
 

@@ -6,7 +6,7 @@ or its mark), ``workers`` (processes), ``storage`` (a store that cannot write). 
 
 from collections.abc import Iterator
 
-from coordinator.core import endings, prompts, requests, storage, turns, workers
+from coordinator.core import closing, endings, prompts, requests, storage, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
     Effect,
@@ -15,6 +15,7 @@ from coordinator.core.effects import (
     InsertRetry,
     InsertSession,
     LeaveLoop,
+    SaveClosed,
     SaveName,
     SaveResumed,
     SaveRoster,
@@ -174,11 +175,13 @@ class Machine:
             case InsertReply():
                 yield from turns.on_reply_committed(self.world, session, event.change, event.outcome, now_s)
             case SaveResumed():
-                yield from turns.drop_outbox(self.world, session.id, event.change.seq)
+                yield from endings.on_resume_saved(self.world, session, event.change.seq, now_s)
             case SaveRoster():
                 yield from workers.on_enrolled(self.world, session, event.change, now_s)
             case SaveName():
                 yield from requests.on_renamed(self.world, session, event.change)
+            case SaveClosed():
+                yield from closing.on_close_committed(self.world, session)
             case _:
                 pass  # nobody waits for it
 
@@ -255,6 +258,7 @@ class Machine:
             messages=stored.messages,
             tokens=stored.tokens,
             exit_card=stored.exit_card,
+            is_close_committed=stored.closed,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:
@@ -275,7 +279,7 @@ class Machine:
         moved, world.moved = world.moved, {}
         for key, (before, cause) in moved.items():
             session = world.sessions.get(key)
-            if session is None or session.display == before:
+            if session is None or not session.is_committed or session.display == before:
                 continue
             world.changes += 1
             change = m.Changed(

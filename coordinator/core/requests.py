@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from coordinator.core import prompts, storage, workers
+from coordinator.core import closing, prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -107,7 +107,6 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
     world.check_writable()
     session = _checked(world, order, now_s)
     world.sessions[session.id] = session
-    world.moved[session.id] = (None, "created")
     yield Commit(
         InsertSession(
             session=session.id,
@@ -189,6 +188,7 @@ def _own_name(world: World, text: str, session: Session | None) -> str:
 def on_session_inserted(world: World, session: Session, change: InsertSession) -> Iterator[Effect]:
     """The new session is durable: answer, and make it the client's active one if it has none."""
     session.is_committed = True
+    world.moved[session.id] = (None, "created")
     known = world.peers.get(change.peer)
     client = known.client if known else COMMAND_LINE
     if client not in world.active:
@@ -312,7 +312,7 @@ def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[
     session = resolve(order.session, world.listed())
     if not session.is_closed:
         world.check_writable()
-    yield from workers.close(world, session, (peer, order.request), now_s)
+    yield from closing.close(world, session, (peer, order.request), now_s)
 
 
 def _listen(world: World, peer: bytes, order: m.Listen, now_s: float) -> Iterator[Effect]:

@@ -7,7 +7,7 @@ store tells that it takes changes again, everything goes on by itself.
 
 from collections.abc import Iterator
 
-from coordinator.core import turns, workers
+from coordinator.core import closing, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
     Change,
@@ -18,6 +18,7 @@ from coordinator.core.effects import (
     InsertSession,
     Note,
     SaveActive,
+    SaveClosed,
     SaveName,
     SendClient,
 )
@@ -70,6 +71,9 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
                 yield from workers.no_process(world, session, error.message, now_s, is_fatal=True)
             else:
                 world.unsaved[subject(change)] = change
+        case SaveClosed():
+            world.unsaved[subject(change)] = change
+            yield from closing.on_close_failed(world.session(change.session), error)
         case _:
             world.unsaved[subject(change)] = change
 

@@ -36,6 +36,8 @@ def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effec
     can_begin = can_begin and world.store_fault is None
     if not can_begin or session.peer is None or session.turn or not session.waiting:
         return
+    if session.ending or not session.waiting[0].is_resume_saved:
+        return
     prompt = session.waiting.popleft()
     session.turn = Turn(prompt.seq, prompt, now_s)
     world.turn_fact(session, TurnFact.DELIVERED)
@@ -115,8 +117,9 @@ def drop_outbox(world: World, session: str, seq: int) -> Iterator[Effect]:
 
 
 def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: float) -> Iterator[Effect]:
-    """Commit the end of a turn, once."""
+    """Commit the end of a turn, once. What was cancelled left no answer that somebody still has to see."""
     turn.is_ending = True
+    session.ending.add(turn.seq)
     yield Commit(
         InsertReply(
             session=session.id,
@@ -126,7 +129,7 @@ def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: f
             stop_reason=report.stop_reason,
             usage=report.usage,
             error=report.error,
-            unread=not world.is_watched(session.id, turn.seq),
+            unread=report.stop_reason != "cancelled" and not world.is_watched(session.id, turn.seq),
             at=world.wall_s(now_s),
         )
     )
@@ -137,6 +140,7 @@ def on_reply_committed(
 ) -> Iterator[Effect]:
     """The end of the turn is durable: tell the worker and everybody who looks, then go on with the next prompt."""
     yield from drop_outbox(world, session.id, reply.reply_to)
+    session.ending.discard(reply.reply_to)
     session.messages += outcome.is_new
     session.tokens += reply.usage.input_tokens + reply.usage.output_tokens
     session.last_active_at = reply.at
@@ -149,6 +153,7 @@ def on_reply_committed(
     else:
         session.turn = None
         world.turn_fact(session, TurnFact.ENDED)
+    world.touch(session, TurnFact.ENDED.value)
     session.unread = reply.unread and not world.is_watched(session.id, reply.reply_to)
     session.waiting_since = reply.at if session.unread else None
     if reply.unread and not session.unread:  # somebody came to look while it was being committed

@@ -1,4 +1,4 @@
-"""Facts about worker processes: they say hello, end, crash, fall silent; sessions are closed and drained."""
+"""Facts about worker processes: they say hello, end, crash, fall silent; all of them are drained."""
 
 import hashlib
 import hmac
@@ -6,29 +6,25 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coordinator.core import endings, turns
+from coordinator.core import closing, endings, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
     Effect,
     EndWorker,
     Note,
-    SaveActive,
-    SaveClosed,
     SaveExit,
     SaveFailed,
     SaveRoster,
-    SendClient,
     SendWorker,
     SpawnWorker,
     StartTimer,
 )
 from coordinator.core.events import Outcome, SpawnFailed, WorkerExited, WorkerSpawned, WorkerSpoke
 from coordinator.core.lifecycle import Fact, Residency
-from coordinator.core.residency import ask_to_leave, end, put_to_sleep, wake
-from coordinator.core.showing import session_view
-from coordinator.core.world import COMMAND_LINE, Session, World
-from protocol.messages import Fenced, Hello, Leave, Renamed, SessionAnswer, Welcome
+from coordinator.core.residency import end, put_to_sleep, wake
+from coordinator.core.world import Session, World
+from protocol.messages import Fenced, Hello, Leave, Renamed, Welcome
 from protocol.views import ExitCard, Memory
 
 # Silence of a worker's main loop after which it is ended: ten missed heartbeats.
@@ -91,6 +87,7 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
         return
     if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
         session.peer = event.peer
+        yield from endings.take_over(world, session, hello, now_s)
         yield SendWorker(event.peer, Leave())
         return
     if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE}:
@@ -113,39 +110,7 @@ def tell_name(peer: bytes, session: Session) -> SendWorker:
     return SendWorker(peer, Renamed(name=session.name))
 
 
-# ---- closed
-
-
-def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float) -> Iterator[Effect]:
-    """Close for good; the answer goes out when the process is dead, so that the slot is free by then."""
-    session.closers.append(asker)
-    was_closed = session.is_closed
-    world.move(session, Fact.CLOSE_ORDERED)
-    if not was_closed:
-        yield from endings.cancel_waiting(world, session, now_s)
-        yield Commit(SaveClosed(session.id))
-        if session.id in world.line:
-            world.line.remove(session.id)
-        yield from ask_to_leave(session)
-    if session.residency is Residency.STOPPED:
-        yield from _closed(world, session)
-
-
-def _closed(world: World, session: Session) -> Iterator[Effect]:
-    for client in [c for c, active in world.active.items() if active == session.id]:
-        others = [s for s in world.listed() if not s.is_closed]
-        latest = max(others, key=lambda s: s.recency, default=None)
-        if latest is None:
-            world.active.pop(client)
-        else:
-            world.active[client] = latest.id
-        if client == COMMAND_LINE:
-            yield Commit(SaveActive(client, None if latest is None else latest.id))
-    for peer, request in session.closers:
-        known = world.peers.get(peer)
-        view = session_view(world, session, known.client if known else None)
-        yield SendClient(peer, SessionAnswer(request=request, session=view))
-    session.closers.clear()
+# ---- ended as was ordered
 
 
 def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
@@ -153,7 +118,7 @@ def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     world.move(session, Fact.PROCESS_ENDED)
     if session.residency is Residency.STOPPED:
         yield from endings.cancel_waiting(world, session, now_s)
-        yield from _closed(world, session)
+        yield from closing.closed(world, session)
     elif session.waiting:
         yield from wake(world, session)
 

@@ -25,7 +25,7 @@ class Prompt:
     """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it.
 
     ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch whose
-    death interrupted its turn, which then began again (0: never).
+    death interrupted its turn, which then began again (0: never); it does so when ``is_resume_saved``.
     """
 
     seq: int
@@ -34,6 +34,7 @@ class Prompt:
     turn_id: str | None = None
     crashes: int = 0
     resumed: int = 0
+    is_resume_saved: bool = True
 
 
 @dataclass(slots=True)
@@ -93,7 +94,12 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     waiting: deque[Prompt] = field(default_factory=deque)
     turn: Turn | None = None
+    # Prompts whose end is not durable yet. Nothing is delivered meanwhile: after a crash a worker that has seen a later
+    # prompt would take an earlier one for a copy.
+    ending: set[int] = field(default_factory=set)
     closers: list[tuple[bytes, int]] = field(default_factory=list)
+    # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
+    is_close_committed: bool = False
 
     @property
     def recency(self) -> tuple[float, float]:

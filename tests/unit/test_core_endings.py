@@ -196,6 +196,7 @@ def test_a_spawn_that_fails_while_the_session_is_being_closed_answers_the_close(
     world.pending.clear()  # the process never came to be
     world.say(m.Close(request=9, session="a"))
     world.step(ev.SpawnFailed(FIRST, 1, "fork: no memory", fatal=False))
+    world.settle()  # the close is durable
 
     assert state(world, FIRST)[0] == "stopped"
     assert world.heard(m.SessionAnswer)[-1].request == 9

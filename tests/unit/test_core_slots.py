@@ -368,6 +368,7 @@ def test_clients_that_left_before_the_answer_are_not_missed():
     world.say(m.ClientBye(), b"tty")
     active = dict(world.world.active)
     world.die(FIRST, signal=None, code=0)
+    world.settle()
 
     assert active == {"cli": FIRST}
     assert world.heard(m.SessionAnswer, b"tty")[-1].session.display == "stopped"

@@ -67,6 +67,15 @@ def test_a_reply_waits_for_its_confirmation(turns):
     assert turns.unconfirmed is None
 
 
+def test_a_confirmation_that_comes_late_leaves_the_start_of_the_next_turn_in_the_outbox(turns):
+    turns.accept(deliver(1), "t1")
+    turns.finish(reply(1, "t1"))
+    turns.accept(deliver(3), "t3")
+
+    assert not turns.confirm("t1")
+    assert turns.unconfirmed is None
+
+
 def test_the_confirmation_of_another_turn_confirms_nothing(turns):
     sent = reply(2, "t2")
     turns.finish(sent)

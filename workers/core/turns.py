@@ -40,11 +40,11 @@ class Turns:
         self.unconfirmed = reply
 
     def confirm(self, turn_id: str) -> bool:
-        """The reply is committed; False when it is not the one that waits."""
+        """The reply is committed; True when the outbox can go, because it was the last that this worker noted."""
         if self.unconfirmed is None or self.unconfirmed.turn_id != turn_id:
             return False
         self.unconfirmed = None
-        return True
+        return self.running is None  # a RACK that comes late must not take the next turn's start along
 
     @property
     def in_hand(self) -> tuple[int | None, str | None]:
