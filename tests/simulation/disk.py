@@ -1,0 +1,215 @@
+"""What outlives every process: the rows as ``coordinator.shell.records`` keeps them, and the outboxes of workers."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from coordinator.core import effects as e
+from coordinator.core import events as ev
+from protocol.outbox import Record
+from protocol.views import ExitCard, HistoryRow
+
+Mark = tuple[str, str, str]  # turn, stop reason, text
+
+
+@dataclass(slots=True)
+class Row:
+    """A prompt, or with ``reply_to`` the end of its turn."""
+
+    seq: int
+    text: str
+    reply_to: int | None = None
+    idem: str | None = None
+    turn_id: str | None = None
+    stop_reason: str | None = None
+    crashes: int = 0
+    resumed: int = 0
+
+
+@dataclass(slots=True)
+class Stored:
+    """A session's row and its messages."""
+
+    born: e.InsertSession
+    name: str
+    epoch: int = 1
+    digest: bytes = b""
+    pid: int | None = None
+    closed: bool = False
+    failed: bool = False
+    unread: bool = False
+    card: ExitCard | None = None
+    rows: list[Row] = field(default_factory=list)
+    idems: dict[str, Row] = field(default_factory=dict)
+    replies: dict[int, Row] = field(default_factory=dict)
+    unanswered: dict[int, Row] = field(default_factory=dict)
+
+
+class Disk:
+    """Tables and files. A change is applied when its transaction commits; nothing here is ever undone."""
+
+    def __init__(self) -> None:
+        self.boots = 0
+        self.sessions: dict[str, Stored] = {}
+        self.active: dict[str, str] = {}
+        self.outboxes: dict[tuple[str, int], list[Record]] = {}
+        self._apply = {
+            e.InsertSession: self._insert_session,
+            e.BumpEpoch: self._bump,
+            e.InsertPrompt: self._insert_prompt,
+            e.InsertRetry: self._insert_retry,
+            e.InsertReply: self._insert_reply,
+        }
+
+    def apply(self, change: e.Change) -> ev.Outcome:
+        """Commit one change."""
+        known = self._apply.get(type(change))
+        if known is not None:
+            return known(change)
+        self._save(change)
+        return ev.Outcome()
+
+    def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
+        self.sessions[change.session] = row = Stored(change, change.name)
+        return self._token(row)
+
+    def _bump(self, change: e.BumpEpoch) -> ev.Outcome:
+        row = self.sessions[change.session]
+        row.epoch += 1
+        row.pid = None
+        return self._token(row)
+
+    def _token(self, row: Stored) -> ev.Outcome:
+        token = f"{row.born.session}-{row.epoch}".encode()
+        row.digest = hashlib.sha256(token).digest()
+        return ev.Outcome(epoch=row.epoch, token=token, token_sha256=row.digest)
+
+    def _insert_prompt(self, change: e.InsertPrompt) -> ev.Outcome:
+        session = self.sessions[change.session]
+        known = session.idems.get(change.idem)
+        if known is not None:
+            reply = session.replies.get(known.seq)
+            is_other = known.text != change.text
+            return ev.Outcome(
+                seq=known.seq, is_new=False, conflict=is_other, answered_by=reply.seq if reply is not None else None
+            )
+        return self._new_prompt(session, change.idem, change.text)
+
+    def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
+        session = self.sessions[change.session]
+        known = session.idems.get(change.idem)
+        if known is not None:
+            reply = session.replies.get(known.seq)
+            return ev.Outcome(seq=known.seq, is_new=False, answered_by=reply.seq if reply is not None else None)
+        last = next((row for row in reversed(session.rows) if row.idem is not None), None)
+        if last is None or last.seq in session.unanswered or session.replies[last.seq].stop_reason == "completed":
+            return ev.Outcome()
+        return self._new_prompt(session, change.idem, last.text)
+
+    def _new_prompt(self, session: Stored, idem: str, text: str) -> ev.Outcome:
+        row = Row(len(session.rows) + 1, text, idem=idem)
+        session.rows.append(row)
+        session.idems[idem] = session.unanswered[row.seq] = row
+        session.unread = False
+        return ev.Outcome(seq=row.seq, text=text)
+
+    def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
+        session = self.sessions[change.session]
+        known = session.replies.get(change.reply_to)
+        if known is not None:
+            return ev.Outcome(seq=known.seq, is_new=False)
+        row = Row(
+            len(session.rows) + 1,
+            change.text,
+            reply_to=change.reply_to,
+            turn_id=change.turn_id,
+            stop_reason=change.stop_reason,
+        )
+        session.rows.append(row)
+        session.replies[change.reply_to] = row
+        session.unanswered.pop(change.reply_to, None)
+        session.unread = change.unread
+        return ev.Outcome(seq=row.seq)
+
+    def _save(self, change: e.Change) -> None:
+        if isinstance(change, e.SaveActive):
+            self.active.pop(change.client, None)
+            if change.session is not None:
+                self.active[change.client] = change.session
+            return
+        row = self.sessions[change.session]
+        match change:
+            case e.SaveStarted():
+                row.rows[change.seq - 1].turn_id = change.turn_id
+            case e.SaveCrashes():
+                row.rows[change.seq - 1].crashes = change.crashes
+            case e.SaveResumed():
+                row.rows[change.seq - 1].resumed = change.epoch
+                row.rows[change.seq - 1].turn_id = None
+            case e.SaveRoster():
+                if row.epoch == change.epoch:
+                    row.pid = change.pid
+            case e.SaveExit():
+                row.card = change.card
+            case e.SaveName():
+                row.name = change.name
+            case e.SaveClosed():
+                row.closed = True
+            case e.SaveFailed():
+                row.failed = change.failed
+            case e.SaveSeen():
+                row.unread = False
+            case _:
+                raise TypeError(f"the simulated disk has no place for {change!r}")
+
+    # ---- read
+
+    def load(self) -> tuple[ev.StoredSession, ...]:
+        """Return what the next coordinator finds."""
+        return tuple(
+            ev.StoredSession(
+                id=key,
+                name=row.name,
+                number=row.born.number,
+                type=row.born.type,
+                model=row.born.model,
+                system=row.born.system,
+                cwd=row.born.cwd,
+                env=row.born.env,
+                epoch=row.epoch,
+                token_sha256=row.digest,
+                closed=row.closed,
+                failed=row.failed,
+                unread=row.unread,
+                messages=len(row.rows),
+                tokens=0,
+                created_at=row.born.at,
+                last_active_at=row.born.at,
+                exit_card=row.card,
+                unanswered=tuple(
+                    ev.StoredPrompt(p.seq, p.text, p.turn_id, p.crashes, p.resumed) for p in row.unanswered.values()
+                ),
+                pid=row.pid,
+                start_ticks=None if row.pid is None else 1,
+            )
+            for key, row in self.sessions.items()
+        )
+
+    def history(self, session: str, first: int, last: int) -> list[HistoryRow]:
+        """Return the rows between two seqs, both included."""
+        return [
+            HistoryRow(
+                seq=row.seq,
+                role="user" if row.reply_to is None else "assistant",
+                text=row.text,
+                turn_id=row.turn_id,
+                stop_reason=row.stop_reason,
+                at=0.0,
+                reply_to=row.reply_to,
+            )
+            for row in self.sessions[session].rows[max(0, first - 1) : last]
+        ]
+
+    def unanswered(self) -> Iterator[tuple[str, int]]:
+        """Yield every prompt that has neither a reply nor a mark."""
+        return ((key, seq) for key, row in self.sessions.items() for seq in row.unanswered)

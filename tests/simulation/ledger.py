@@ -1,0 +1,93 @@
+"""What was promised and what was done, kept by the people outside: never read from the coordinator's state.
+
+Clients write down what was acknowledged, workers what they finished and what they bought from the model; when all is
+quiet the disk is compared with it.
+"""
+
+from collections import Counter
+
+from protocol.messages import History
+from tests.simulation.disk import Disk
+from tests.simulation.violation import must
+
+Key = tuple[str, int]
+
+
+class Ledger:
+    """Everybody's notes."""
+
+    def __init__(self, calls_allowed: int) -> None:
+        self._calls_allowed = calls_allowed
+        self.counts: Counter[str] = Counter()
+        self.acknowledged: dict[Key, str] = {}
+        self.finished: dict[Key, tuple[str, str, str]] = {}
+        self.turns: dict[str, Key] = {}
+        self.calls: dict[Key, list[str]] = {}
+        self._seq_of: dict[tuple[str, str], int] = {}
+        self._last_call: dict[str, int] = {}
+        self._new_acknowledged: list[Key] = []
+        self._new_finished: list[Key] = []
+
+    def acknowledge(self, session: str, seq: int, idem: str, text: str) -> None:
+        """A client holds an ACK."""
+        first = self._seq_of.setdefault((session, idem), seq)
+        must(first == seq, "a prompt that was sent again got another seq", session, idem, first, seq)
+        known = self.acknowledged.setdefault((session, seq), text)
+        must(known == text, "two prompts got the same seq", session, seq, known, text)
+        self._new_acknowledged.append((session, seq))
+        self.counts["prompts acknowledged"] += 1
+
+    def call(self, session: str, seq: int, turn_id: str) -> None:
+        """A worker sends a prompt to the model, which costs money."""
+        calls = self.calls.setdefault((session, seq), [])
+        calls.append(turn_id)
+        self.counts["requests to the model"] += 1
+        must((session, seq) not in self.finished, "a finished reply was bought twice", session, seq, calls)
+        must(len(calls) <= self._calls_allowed, "a prompt went to the model again, unasked", session, seq, calls)
+        must(self._last_call.get(session, 0) <= seq, "prompts went to the model out of order", session, seq)
+        self._last_call[session] = seq
+
+    def begin_turn(self, session: str, seq: int, turn_id: str) -> None:
+        """A worker takes a prompt in hand."""
+        self.turns[turn_id] = (session, seq)
+
+    def seen(self, page: History) -> None:
+        """A client fetched the truth: it must show what was promised, each reply behind its prompt."""
+        for row in page.rows:
+            promised = self.acknowledged.get((page.session, row.seq))
+            must(promised in {None, row.text}, "history shows another prompt", page.session, row, promised)
+            must((row.reply_to or 0) < row.seq, "a reply stands before its prompt", page.session, row)
+
+    def finish(self, session: str, seq: int, turn_id: str, stop_reason: str, text: str) -> None:
+        """A worker has a reply in its outbox."""
+        must((session, seq) not in self.finished, "a prompt was answered twice", session, seq)
+        self.finished[session, seq] = (turn_id, stop_reason, text)
+        self._new_finished.append((session, seq))
+        self.counts["replies finished"] += 1
+
+    # ---- compared with the disk
+
+    def is_on(self, disk: Disk) -> None:
+        """Nothing that was acknowledged is lost. True at any moment, so also right after a crash."""
+        for session, seq in self._new_acknowledged:
+            row = disk.sessions[session].rows[seq - 1] if seq <= len(disk.sessions[session].rows) else None
+            text = self.acknowledged[session, seq]
+            must(row is not None and row.text == text, "an acknowledged prompt is lost", session, seq, text, row)
+        self._new_acknowledged = []
+
+    def is_settled_on(self, disk: Disk) -> None:
+        """Everybody is quiet: what was acknowledged is answered or marked, what was finished is what is stored."""
+        must(not list(disk.unanswered()), "a prompt waits for ever", list(disk.unanswered()))
+        self.is_on(disk)
+        for session, seq in self._new_finished:
+            row = disk.sessions[session].replies[seq]
+            stored = (row.turn_id, row.stop_reason, row.text)
+            must(stored == self.finished[session, seq], "a finished reply is lost", session, seq, stored)
+        self._new_finished = []
+        for key, session in disk.sessions.items():
+            seqs = [row.seq for row in session.rows]
+            must(seqs == list(range(1, len(seqs) + 1)), "seqs have holes", key, seqs)
+            answered = [row.reply_to for row in session.rows if row.reply_to is not None]
+            must(len(answered) == len(set(answered)), "a prompt has two replies", key, answered)
+            idems = [row.idem for row in session.rows if row.idem is not None]
+            must(len(idems) == len(set(idems)), "a prompt was committed twice", key)

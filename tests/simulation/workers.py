@@ -1,0 +1,273 @@
+"""A worker process: what ``workers.shell.loop`` does, with the real ``Turns`` and a death between any two lines."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from protocol import messages as m
+from protocol.views import ErrorView, Usage
+from tests.simulation.violation import must
+from workers.core.turns import Running, Turns
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+HEARTBEAT_S = 1.0
+RESEND_S = 0.5
+ENDPOINT_S = 90.0
+ORPHAN_S = 900.0
+USAGE = Usage(input_tokens=1, output_tokens=2)
+
+
+def answer_to(prompt: str, turn_id: str) -> str:
+    """Return the one right answer to a prompt in a turn."""
+    return f"{turn_id} answers: {prompt}"
+
+
+class Worker:
+    """One process. ``disk`` keeps its outbox when it dies; everything else dies with it."""
+
+    def __init__(self, world: "World", session: str, epoch: int, token: bytes, pid: int) -> None:
+        self.world = world
+        self.session = session
+        self.epoch = epoch
+        self.pid = pid
+        self.peer = f"{session}-{epoch}-{pid}".encode()
+        self.is_alive = True
+        self.is_stopped = False
+        self.is_announced = False
+        self.signals: list[str] = []
+        self._token = token
+        self._turns = Turns()
+        self._boot: int | None = None
+        self._is_restored = False
+        self._oldest: int | None = None
+        self._waiting: m.Deliver | None = None
+        self._wanting: Running | None = None
+        self._heard_s = world.time.now_s
+        self._turn_ids = 0
+        self._stash: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._on = {
+            m.Welcome: self._on_welcome,
+            m.Fenced: self._on_fenced,
+            m.Leave: self._on_leave,
+            m.Pong: self._on_pong,
+            m.HistoryBack: self._on_history,
+            m.Deliver: self._on_deliver,
+            m.Rack: self._on_rack,
+            m.Endpoint: self._on_endpoint,
+            m.EndpointRefused: self._on_endpoint,
+            m.Renamed: self._on_nothing,
+            m.Refused: self._on_nothing,
+        }
+
+    # ---- life and death
+
+    def begin(self) -> None:
+        """The first lines of the process."""
+        self.world.time.soon(HEARTBEAT_S, self._beat)
+        self._say_hello()
+
+    def run(self, do: Callable[..., None], *args: Any) -> None:
+        """Do something now, or when the process is continued, or never."""
+        if self.is_stopped:
+            self._stash.append((do, args))
+        elif self.is_alive:
+            do(*args)
+
+    def _later(self, delay_s: float, do: Callable[..., None], *args: Any) -> None:
+        self.world.time.after(delay_s, self.run, do, *args)
+
+    def _dies_here(self, where: str) -> bool:
+        """Say whether SIGKILL comes between these two lines."""
+        if not self.world.faults.kills_here():
+            return False
+        self.world.crash(f"worker killed {where}")
+        self.die("SIGKILL", None)
+        return True
+
+    def die(self, signal: str | None, code: int | None) -> None:
+        """The process is gone."""
+        if self.is_alive:
+            self.is_alive = self.is_stopped = False
+            self.world.buried(self, signal, code)
+
+    def take_signal(self, name: str) -> None:
+        """A signal arrives; a stopped process heeds only SIGKILL."""
+        if name == "SIGKILL":
+            self.die("SIGKILL", None)
+        else:
+            self.run(self.die, None, 0)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.is_alive and self.is_stopped:
+            self.is_stopped = False
+            stash, self._stash = self._stash, []
+            for do, args in stash:
+                self.run(do, *args)
+
+    @property
+    def outbox(self) -> list[m.Started | m.Reply]:
+        """The file."""
+        return self.world.disk.outboxes.setdefault((self.session, self.epoch), [])
+
+    # ---- out
+
+    def _send(self, message: m.WorkerSays) -> None:
+        self.world.network.from_worker(self.peer, message)
+
+    def _say_hello(self) -> None:
+        seq, turn_id = self._turns.in_hand
+        hello = m.Hello(
+            session=self.session, epoch=self.epoch, token=self._token, pid=self.pid, seq=seq, turn_id=turn_id
+        )
+        self._send(hello)
+
+    def _beat(self) -> None:
+        if not self.is_alive:
+            return
+        self._later(HEARTBEAT_S, self._beat)
+        if self.is_stopped:
+            return
+        if self._turns.running is None and self.world.time.now_s - self._heard_s > ORPHAN_S:
+            self.die(None, 0)
+        elif self._boot is None:
+            self._say_hello()
+        else:
+            turn_id = self._turns.in_hand[1]
+            self._send(m.Ping(session=self.session, epoch=self.epoch, state="idle", turn_id=turn_id, loop_lag_ms=0))
+            if not self._is_restored:
+                self._fetch_back()
+
+    # ---- in
+
+    def hear(self, message: m.ToWorker) -> None:
+        """A message of the coordinator arrives."""
+        self._heard_s = self.world.time.now_s
+        self._on[type(message)](message)
+
+    def _on_nothing(self, message: m.ToWorker) -> None:
+        pass
+
+    def _on_fenced(self, message: m.Fenced) -> None:
+        self.world.ledger.counts["workers fenced"] += 1
+        self.die(None, 3)
+
+    def _on_leave(self, message: m.Leave) -> None:
+        if self.world.faults.hangs_here():
+            self.is_stopped = True  # it never answers again, until it is killed
+        else:
+            self.die(None, 0)
+
+    def _on_pong(self, message: m.Pong) -> None:
+        if message.boot != self._boot:
+            self._say_hello()
+
+    def _on_welcome(self, welcome: m.Welcome) -> None:
+        self._boot = welcome.boot
+        if not self._is_restored:
+            self._fetch_back()
+        if self._turns.unconfirmed is not None:
+            self._send(self._turns.unconfirmed)
+        if self._wanting is not None:
+            self._send(m.EndpointWanted(session=self.session, epoch=self.epoch))
+
+    def _fetch_back(self) -> None:
+        self._send(m.FetchBack(session=self.session, epoch=self.epoch, before_seq=self._oldest))
+
+    def _on_history(self, page: m.HistoryBack) -> None:
+        if self._is_restored:
+            return
+        if page.more and page.rows:
+            self._oldest = min(row.seq for row in page.rows)
+            self._fetch_back()
+            return
+        self._is_restored = True
+        if self._waiting is not None:
+            self._on_deliver(self._waiting)
+
+    def _on_deliver(self, deliver: m.Deliver) -> None:
+        if not self._is_restored:
+            self._waiting = deliver
+            return
+        self._turn_ids += 1
+        is_busy = self._turns.running is not None
+        running = self._turns.accept(deliver, f"{self.session}.{self.epoch}.{self._turn_ids}")
+        if running is None:
+            self.world.ledger.counts["deliveries recognised"] += 1
+            return
+        must(not is_busy, "two turns run at once in a worker", self.session, deliver)
+        self.world.ledger.begin_turn(self.session, running.seq, running.turn_id)
+        if not self._dies_here("before it asks for the model"):
+            self._wanting = running
+            self._send(m.EndpointWanted(session=self.session, epoch=self.epoch))
+            self._later(ENDPOINT_S, self._give_up, running)
+
+    # ---- a turn
+
+    def _give_up(self, running: Running) -> None:
+        if self._wanting is running:
+            self._wanting = None
+            self._finish(running, 0, "model.unavailable")
+
+    def _on_endpoint(self, message: m.Endpoint | m.EndpointRefused) -> None:
+        running, self._wanting = self._wanting, None
+        if running is None:
+            return
+        if isinstance(message, m.EndpointRefused):
+            self._finish(running, 0, message.error.code)
+            return
+        if self._dies_here("before it notes the start"):
+            return
+        started = m.Started(session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id)
+        self.outbox.append(started)
+        if self._dies_here("between the note of the start and STARTED"):
+            return
+        self._send(started)
+        self.world.ledger.call(self.session, running.seq, running.turn_id)
+        self._later(self.world.faults.model_s(), self._say, running, 0)
+
+    def _say(self, running: Running, n: int) -> None:
+        if self._dies_here("in the middle of an answer"):
+            return
+        text = answer_to(running.prompt, f"{running.turn_id}/{n}")
+        self._send(
+            m.Delta(session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, n=n, text=text)
+        )
+        if self.world.time.chance(0.4):
+            self._later(self.world.faults.model_s(), self._say, running, n + 1)
+        else:
+            self._later(self.world.faults.model_s(), self._finish, running, n + 1, None)
+
+    def _finish(self, running: Running, pieces: int, code: str | None) -> None:
+        error = None if code is None else ErrorView(code=code, message="The model did not answer.")
+        reply = m.Reply(
+            session=self.session,
+            epoch=self.epoch,
+            seq=running.seq,
+            turn_id=running.turn_id,
+            text=answer_to(running.prompt, running.turn_id),
+            stop_reason="completed" if code is None else "failed",
+            usage=USAGE,
+            pieces=pieces,
+            error=error,
+        )
+        if not self.world.faults.disk_is_full:  # else it is kept in memory, and sent until the coordinator has it
+            self.outbox.append(reply)
+            self.world.ledger.finish(self.session, running.seq, running.turn_id, reply.stop_reason, reply.text)
+        if self._dies_here("between the outbox and REPLY"):
+            return
+        self._turns.finish(reply)
+        self._hand_over(reply)
+        self._dies_here("between REPLY and RACK")
+
+    def _hand_over(self, reply: m.Reply) -> None:
+        if self._turns.unconfirmed is reply:
+            self._send(reply)
+            self._later(RESEND_S, self._hand_over, reply)
+
+    def _on_rack(self, rack: m.Rack) -> None:
+        if self._dies_here("between RACK and the end of its outbox"):
+            return
+        if self._turns.confirm(rack.turn_id):
+            self.outbox.clear()
