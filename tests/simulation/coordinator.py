@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 GROUP = 64
+PROBE_S = 1.0
 PAGE = 20
 ENDPOINT = m.Endpoint(
     provider="openai", base_url="http://127.0.0.1:1/v1", model="m", api_key=None, context_tokens=None,
@@ -43,7 +44,7 @@ class Coordinator:
         self.watched: dict[tuple[str, int], Worker] = {}
         self._inbox: deque[ev.Event] = deque()
         self._jobs: deque[e.Change | e.SendHistory | e.SendHistoryBack] = deque()
-        self._is_committing = False
+        self._is_committing = self._is_read_only = False
         self._perform = {
             e.SendClient: self._send_client,
             e.SendWorker: self._send_worker,
@@ -178,6 +179,11 @@ class Coordinator:
             self.world.time.after(self.world.faults.commit_s(), self._transaction)
         is_full = self.world.faults.disk_is_full
         told: list[ev.Event] = []
+        if is_full != self._is_read_only:
+            self._is_read_only = is_full
+            told.append(ev.StoreTurned("disk full" if is_full else None))
+            if is_full:
+                self.world.time.after(PROBE_S, self._probe)
         for job in jobs:
             if isinstance(job, (e.SendHistory, e.SendHistoryBack)):
                 self._answer(job)
@@ -189,6 +195,15 @@ class Coordinator:
             return
         for event in told:
             self.post(event)
+
+    def _probe(self) -> None:
+        """A store that is read-only tries again by itself."""
+        if self._is_read_only and self.is_alive:
+            if self.world.faults.disk_is_full or self.is_frozen:
+                self.world.time.after(PROBE_S, self._probe)
+            else:
+                self._is_read_only = False
+                self.post(ev.StoreTurned(None))
 
     def _answer(self, job: "e.SendHistory | e.SendHistoryBack") -> None:
         rows = self.world.disk.sessions[job.session].rows

@@ -24,7 +24,7 @@ EXPECTED = (
     "worker killed between the outbox and REPLY", "worker killed between REPLY and RACK",
     "worker killed between RACK and the end of its outbox", "worker killed with everybody", "workers stopped",
     "coordinator killed", "coordinator killed before COMMIT", "coordinator killed between COMMIT and what follows",
-    "coordinators stopped", "coordinator left", "coordinator left its workers", "store ended", "disks full",
+    "coordinators stopped", "coordinator left", "coordinator left its workers", "store ended", "disks full", "StoreTurned",
     "descriptors short", "refused descriptors.short", "SpawnFailed", "suspends",
     "wall clocks moved", "frames dropped", "frames doubled", "frames late",
     "deliveries recognised", "workers fenced",
