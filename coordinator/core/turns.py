@@ -62,6 +62,7 @@ def redeliver(world: World, now_s: float) -> Iterator[Effect]:
 
 def on_started(world: World, session: Session, report: Started, now_s: float) -> Iterator[Effect]:
     """The turn begins; a request to the model may be on its way."""
+    _take_up(world, session, report.seq, now_s)
     turn = _turn_of(session, report.seq)
     if turn.turn_id not in {None, report.turn_id}:
         raise IllegalTransition(f"Prompt {report.seq} is being answered in another turn.")
@@ -91,9 +92,11 @@ def on_delta(world: World, session: Session, report: Delta, now_s: float) -> Ite
 
 def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Iterator[Effect]:
     """The turn is over: commit the reply. A reply that comes twice is confirmed twice and stored once."""
+    _take_up(world, session, report.seq, now_s)
     turn = session.turn
     if turn is None or turn.seq != report.seq:
-        if session.peer is not None:
+        is_open = report.seq in session.ending or any(p.seq == report.seq for p in session.waiting)
+        if session.peer is not None and not is_open:  # else nothing of it is durable; the worker asks again
             yield SendWorker(session.peer, Rack(turn_id=report.turn_id))
         return
     if turn.is_ending:
@@ -101,6 +104,15 @@ def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Ite
     turn.turn_id = report.turn_id
     turn.pieces = report.pieces
     yield from end_turn(world, session, turn, report, now_s)
+
+
+def _take_up(world: World, session: Session, seq: int, now_s: float) -> None:
+    """A worker may begin what an earlier coordinator delivered to it before this one delivers it, as while read-only."""
+    prompt = next((p for p in session.waiting if p.seq == seq), None)
+    if prompt is not None and session.turn is None:
+        session.waiting.remove(prompt)
+        session.turn = Turn(seq, prompt, now_s)
+        world.turn_fact(session, TurnFact.DELIVERED)
 
 
 def _turn_of(session: Session, seq: int) -> Turn:

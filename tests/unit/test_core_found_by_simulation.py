@@ -223,6 +223,44 @@ def test_nothing_is_delivered_while_the_end_of_an_earlier_prompt_is_not_durable(
     assert delivered(world, 2) == [2]
 
 
+def test_what_an_earlier_coordinator_delivered_is_answered_although_this_one_is_read_only():
+    world = prompted()
+    world.reboot()
+    world.step(ev.StoreTurned("disk full"))
+    world.hello(FIRST)  # the worker reads its history first, and begins the turn only then
+    world.settle()
+    world.to_workers.clear()
+    world.step(ev.WorkerSpoke(world.peer(FIRST), started(1)))
+    world.step(ev.WorkerSpoke(world.peer(FIRST), reply(1)))
+
+    assert world.to_workers == []
+
+    world.step(ev.StoreTurned(None))
+    world.settle()
+
+    assert ends(world) == [(1, "completed", "paid for")]
+    assert [message for _, message in world.to_workers] == [m.Rack(turn_id="t1")]
+
+
+def test_a_reply_is_not_confirmed_while_the_mark_of_its_prompt_is_not_durable():
+    world = live()
+    for text in ("one", "two"):
+        send(world, text)
+    world.say(m.Close(request=9, session="a"))
+    world.to_workers.clear()
+    late = m.Reply(
+        session=FIRST, epoch=1, seq=2, turn_id="t", text="", stop_reason="completed", usage=Usage(), pieces=0
+    )
+    world.step(ev.WorkerSpoke(world.peer(FIRST), late))
+
+    assert world.to_workers == []
+
+    world.settle()
+    world.step(ev.WorkerSpoke(world.peer(FIRST), late))
+
+    assert [message for _, message in world.to_workers][-1] == m.Rack(turn_id="t")
+
+
 # ---- listeners
 
 
