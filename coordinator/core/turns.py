@@ -107,7 +107,7 @@ def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Ite
 
 
 def _take_up(world: World, session: Session, seq: int, now_s: float) -> None:
-    """A worker may begin what an earlier coordinator delivered to it before this one delivers it, as while read-only."""
+    """A worker may begin what an earlier coordinator delivered, before this one does: which waits while read-only."""
     prompt = next((p for p in session.waiting if p.seq == seq), None)
     if prompt is not None and session.turn is None:
         session.waiting.remove(prompt)
