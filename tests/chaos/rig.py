@@ -8,12 +8,10 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -24,10 +22,10 @@ from protocol.errors import CoordinatorAbsent, CoordinatorSilent, RemoteError
 from protocol.ids import new_id
 from protocol.paths import Home, runtime_folder
 from protocol.views import HistoryRow
+from tests.support.fleet import COMMAND, Fleet
 from tests.support.model_server import ModelServer
-from tests.support.product import Product, kill_leftovers, our_processes
+from tests.support.product import Product
 
-COORDINATOR = (sys.executable, "-P", "-m", "coordinator")
 # Nothing is waited for longer than this; a busy machine needs some of it.
 PATIENCE_S = 90.0
 LOOK_S = 0.05
@@ -49,29 +47,31 @@ class Rig:
     Args:
         command: starts the coordinator, without its ``--home``.
         environment: more variables for it.
-        settings: more lines of the configuration.
+        is_once: a failpoint of the environment acts once over all processes.
     """
 
     def __init__(
-        self, command: tuple[str, ...] = COORDINATOR, environment: dict[str, str] | None = None, settings: str = ""
+        self,
+        command: tuple[str, ...] = COMMAND,
+        environment: Mapping[str, str] | None = None,
+        *,
+        is_once: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="cx-"))
-        self.product = Product(self.folder / "home", environment or {})
+        self.product = Product(self.folder / "home")
         self.home = Home(self.product.home)
+        once = {"CC_FAILPOINT_ONCE": str(self.folder)} if is_once else {}
+        self.fleet = Fleet(self.product.home, command, {**(environment or {}), **once})
         self.model = ModelServer()
         # The kills of a run are no crash loop.
         limits = "restart_limit = 100000\nrestart_limit_total = 100000\nrestart_window_s = 1\n"
-        self.product.use_model(self.model.url, more=limits + settings)
+        self.product.use_model(self.model.url, more=limits)
         self.ledger = Ledger()
-        self.starts = 0
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._connections: list[Connection] = []
 
     async def __aenter__(self) -> Self:
-        self.keep()
+        self.fleet.keep_running()
         return self
 
     async def __aexit__(self, *failure: object) -> None:
@@ -79,68 +79,23 @@ class Rig:
             task.cancel()
         for connection in self._connections:
             await connection.close()
-        await self.unkeep()
-        for pid in our_processes(self.folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-                os.kill(pid, signal.SIGKILL)
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        kill_leftovers(self.folder)
+        await self.fleet.let_end()
+        self.fleet.kill_all()
         self.model.close()
         shutil.rmtree(runtime_folder(self.home), ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    # ---- the coordinator's process
-
-    def keep(self) -> None:
-        """Start the coordinator, and again whenever it ends."""
-        self._keeper = asyncio.create_task(self._keep())
-
-    async def unkeep(self) -> None:
-        """Let it be."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
-
-    async def _keep(self) -> None:
-        while True:
-            if self._process is None or self._process.poll() is not None:
-                with (self.folder / "coordinator.err").open("ab") as errors:
-                    self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of milliseconds
-                        [*self._command, "--home", str(self.product.home)],
-                        env=self.product.environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=errors,
-                        stderr=errors,
-                        cwd=self.folder,
-                        start_new_session=True,
-                    )
-                self.starts += 1
-            await asyncio.sleep(0.01)
-
-    @property
-    def pid(self) -> int:
-        """The coordinator's process, perhaps dead."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def has_ended(self) -> bool:
-        return self._process is None or self._process.poll() is not None
+    # ---- processes
 
     def workers(self) -> dict[int, str]:
         """Return pid and session's name of every worker that lives."""
-        others = {"coordinator", "zygote", "a new worker"}
-        titles = {pid: title.removeprefix("chat-coord: ") for pid, title in our_processes(self.folder).items()}
-        return {pid: title for pid, title in titles.items() if title not in others and "-m coordinator" not in title}
+        return {pid: name for name, pids in self.fleet.workers().items() for pid in pids}
 
-    def kill(self, *pids: int) -> None:
+    def kill(self, *pids: int | None) -> None:
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     # ---- clients
 

@@ -55,7 +55,7 @@ async def close_another(rig: Rig, client: Connection, name: str) -> None:
     await rig.insist(lambda: client.ask(m.Close(request=client.number(), session=other), m.SessionAnswer))
 
 
-async def kill_whenever_one_stands(rig: Rig, folder: Path, victims: Callable[[Rig], list[int]]) -> None:
+async def kill_whenever_one_stands(rig: Rig, folder: Path, victims: Callable[[Rig], list[int | None]]) -> None:
     known: set[str] = set()
     while True:
         for point in sorted(passed(folder) - known):
@@ -98,8 +98,8 @@ def test_each_is_killed_while_the_other_stands_at_any_of_its_points(who: str, tm
     points = failpoints.WORKER if who == "coordinator" else failpoints.COORDINATOR
     points = tuple(p for p in points if not p.startswith("boot."))  # a start comes once here; the test above has them
 
-    def victims(rig: Rig) -> list[int]:
-        return [rig.pid] if who == "coordinator" else list(rig.workers())
+    def victims(rig: Rig) -> list[int | None]:
+        return [rig.fleet.coordinator] if who == "coordinator" else list(rig.workers())
 
     async def walk() -> None:
         async with Rig(environment=asked_for(tmp_path, "sleep=0.3", points)) as rig:
