@@ -38,7 +38,7 @@ class Mailbox:
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES)
         self._socket.set(zmq.SNDHWM, QUEUE_FRAMES)
         self._socket.set(zmq.RECONNECT_IVL, 20)
-        self._socket.set(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, 100)
         self._socket.connect(endpoint)
         self._descriptor = int(self._socket.get(zmq.FD))
         self._again: asyncio.Handle | None = None
