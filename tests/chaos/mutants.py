@@ -97,18 +97,19 @@ def no_resend() -> None:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A patch, and the failpoint that the killer uses: each coordinator dies there, at that passage."""
+    """A patch, where each coordinator (or the first one) is killed, and the fault that must be found."""
 
     patch: Callable[[], None]
     failpoint: str
+    fault: str
     is_once: bool = False
 
 
 MUTANTS = {
-    "acknowledge-before-commit": Mutant(acknowledge_before_commit, "store.applied:kill@9"),
-    "no-deduplication": Mutant(no_deduplication, "store.committed:kill@9"),
-    "no-fence": Mutant(no_fence, "supervisor.spawned:kill", is_once=True),
-    "no-resend": Mutant(no_resend, "coordinator.before.InsertReply:kill", is_once=True),
+    "acknowledge-before-commit": Mutant(acknowledge_before_commit, "store.applied:kill@9", "PROMPTS LOST"),
+    "no-deduplication": Mutant(no_deduplication, "store.committed:kill@9", "PROMPTS TWICE"),
+    "no-fence": Mutant(no_fence, "supervisor.spawned:kill", "TWO WORKERS OF A SESSION", is_once=True),
+    "no-resend": Mutant(no_resend, "coordinator.before.InsertReply:kill", "UNANSWERED", is_once=True),
 }
 
 

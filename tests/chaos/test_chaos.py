@@ -30,4 +30,4 @@ def test_a_product_that_breaks_a_rule_is_caught(mutant: str):
     caught = asyncio.run(run_mutant(mutant, most_kills=20))
     print(caught)
 
-    assert caught.faults
+    assert MUTANTS[mutant].fault in caught.faults  # the walk over failpoints finds none in the product as it is
