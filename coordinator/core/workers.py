@@ -145,6 +145,8 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
     seq_in_flight = session.turn.seq if session.turn else None
     if event.outbox is not None:
         yield from endings.take_outbox(world, session, event.epoch, event.outbox, now_s)
+    elif session.turn is not None and session.turn.turn_id is None:
+        session.turn.turn_id = f"unknown-{event.epoch}-{session.turn.seq}"  # it may have begun: not bought again
     if was_expected:
         yield from endings.lose(world, session, now_s)
         yield from _gone(world, session, now_s)

@@ -121,6 +121,13 @@ def test_a_reply_that_was_finished_before_the_close_beats_it():
     assert state(world, session) == ("stopped", "idle")
 
 
+def test_a_turn_of_which_nobody_can_say_whether_it_began_is_not_run_again():
+    world, session = running()
+    world.die(session, outbox=None)
+
+    assert ends(world, session) == [(1, "interrupted", "")]
+
+
 # ---- what the next coordinator finds
 
 
