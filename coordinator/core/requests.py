@@ -142,7 +142,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     for what, size, limit in sizes:
         if size > limit:
             raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
-    numbers = {s.number for s in world.sessions.values() if not s.is_closed}
+    numbers = {s.number for s in world.sessions.values() if s.holds_name}
     number = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
     name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
     if not world.has_descriptors:
@@ -172,15 +172,18 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
 
 
 def _free_name(world: World, number: int) -> str:
-    living = [s for s in world.sessions.values() if not s.is_closed]
-    taken = {s.name for s in living} | {s.renaming for s in living}
+    holders = [s for s in world.sessions.values() if s.holds_name]
+    taken = {s.name for s in holders} | {s.renaming for s in holders}
     return next(n for n in (f"session-{i}" for i in range(number, number + len(taken) + 1)) if n not in taken)
 
 
 def _own_name(world: World, text: str, session: Session | None) -> str:
     name = normal_name(text)
-    living = [s for s in world.sessions.values() if s is not session and not s.is_closed]
-    if any(name in {s.name, s.renaming} for s in living):
+    holders = [s for s in world.sessions.values() if s is not session and s.holds_name]
+    holder = next((s for s in holders if name in {s.name, s.renaming}), None)
+    if holder is not None and holder.is_closed:
+        raise NameTaken(f"The session named {name!r} is still being closed.", hint="Try again.")
+    if holder is not None:
         raise NameTaken(f"There is a session named {name!r} already.")
     return name
 

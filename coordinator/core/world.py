@@ -107,6 +107,11 @@ class Session:
         return self.used_s, self.last_active_at
 
     @property
+    def holds_name(self) -> bool:
+        """No other may have its name and number: until its close is durable a restart would bring it back with them."""
+        return not self.is_close_committed
+
+    @property
     def is_closed(self) -> bool:
         """Say whether it is closed, or will be when its process has ended."""
         return self.residency in {Residency.STOPPING, Residency.STOPPED}

@@ -292,7 +292,7 @@ class Simulated:
         answers = self.say(kind(request=self._requests, **fields), peer)
         return next(a for a in answers if getattr(a, "request", None) == self._requests)
 
-    def order_session(self, name: str) -> list[m.Message]:
+    def order_session(self, name: str | None) -> list[m.Message]:
         """Order a session; the first one has FIRST as its id. Returns what was answered at once."""
         self._orders += 1
         order = m.Create(

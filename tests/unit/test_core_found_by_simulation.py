@@ -286,3 +286,28 @@ def test_listeners_hear_of_a_session_when_it_is_durable_and_not_before():
     world.settle()
 
     assert [(change.before, change.after) for change in world.heard(m.Changed)] == [(None, "starting")]
+
+
+# ---- names
+
+
+def numbers(world: Simulated) -> dict[str, int]:
+    """Return the numbers of the sessions that are not closed, by name."""
+    return {s.name: s.number for s in world.world.sessions.values() if not s.is_closed}
+
+
+def test_a_session_holds_its_name_and_number_until_its_close_is_durable():
+    world = live()
+    world.say(m.Close(request=5, session="a"))
+    settle_but(world, e.SaveClosed)
+    [refused] = world.order_session("a")
+    world.order_session(None)
+
+    assert isinstance(refused, m.Refused) and "still being closed" in refused.message
+    assert numbers(world) == {"session-2": 2}
+
+    world.advance(10)
+    world.settle()
+    world.order_session("a")
+
+    assert numbers(world) == {"session-2": 2, "a": 1}
