@@ -32,6 +32,7 @@ def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float
 def on_close_committed(world: World, session: Session) -> Iterator[Effect]:
     """The close is durable: no restart of the coordinator brings the session back."""
     session.is_close_committed = True
+    world.roll.release(session)
     yield from _tell_closers(world, session)
 
 

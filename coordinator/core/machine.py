@@ -101,7 +101,7 @@ class Machine:
                 yield from workers.on_exit(self.world, event, now_s)
             case MemorySampled():
                 session = self.world.sessions.get(event.session)
-                if session is not None and session.epoch == event.epoch and session.has_process:
+                if session is not None and session.worker_epoch == event.epoch and session.has_process:
                     session.memory = event.memory
             case TimerFired():
                 yield from self._on_timer(event, now_s)
@@ -219,7 +219,7 @@ class Machine:
         world.wall_offset_s = event.wall_s - now_s
         world.active = dict(event.active)
         for stored in event.sessions:
-            world.sessions[stored.id] = self._restored(stored, now_s, is_alive=stored.id in event.alive)
+            world.add(self._restored(stored, now_s, is_alive=stored.id in event.alive))
         for (key, epoch), records in sorted(event.outboxes.items()):
             if key in world.sessions:
                 yield from endings.take_outbox(world, world.sessions[key], epoch, records, now_s)
@@ -252,6 +252,7 @@ class Machine:
             last_active_at=stored.last_active_at,
             restarts=RestartBudget(self.world.settings.restart_limit, self.world.settings.restart_window_s),
             epoch=stored.epoch,
+            worker_epoch=stored.epoch,
             token_sha256=stored.token_sha256,
             unread=stored.unread,
             waiting_since=stored.last_active_at if stored.unread else None,
@@ -279,7 +280,10 @@ class Machine:
         moved, world.moved = world.moved, {}
         for key, (before, cause) in moved.items():
             session = world.sessions.get(key)
-            if session is None or not session.is_committed or session.display == before:
+            if session is None or not session.is_committed:
+                continue
+            world.roll.show(session)
+            if session.display == before:
                 continue
             world.changes += 1
             change = m.Changed(

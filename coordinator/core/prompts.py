@@ -6,7 +6,6 @@ from coordinator.core.effects import Commit, Effect, InsertPrompt, InsertRetry, 
 from coordinator.core.endings import cancel_waiting
 from coordinator.core.events import Outcome
 from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import resolve
 from coordinator.core.residency import wake
 from coordinator.core.showing import refusal
 from coordinator.core.turns import deliver_next
@@ -41,7 +40,7 @@ def submit(world: World, peer: bytes, order: Submit, now_s: float) -> Iterator[E
 
 def _open_session(world: World, name: str, idem: str) -> Session:
     """Return the session that a prompt is for, if it takes one."""
-    session = resolve(name, world.listed())
+    session = world.find(name)
     if world.is_draining:
         raise CoordinatorStopping("The coordinator is stopping and takes no more prompts.")
     if session.is_closed:

@@ -1,5 +1,6 @@
 """What clients ask for: sessions made, found, shown, switched, renamed and closed."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 from coordinator.core import closing, prompts, storage, workers
@@ -16,10 +17,10 @@ from coordinator.core.effects import (
     SendStatus,
 )
 from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import normal_name, resolve
+from coordinator.core.naming import normal_name
 from coordinator.core.residency import hand_over
 from coordinator.core.restarts import RestartBudget
-from coordinator.core.showing import counts, in_list_order, session_view
+from coordinator.core.showing import counts, session_view
 from coordinator.core.world import COMMAND_LINE, Peer, Session, World
 from protocol import messages as m
 from protocol.errors import (
@@ -106,7 +107,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
         return
     world.check_writable()
     session = _checked(world, order, now_s)
-    world.sessions[session.id] = session
+    world.add(session)
     yield Commit(
         InsertSession(
             session=session.id,
@@ -142,14 +143,13 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     for what, size, limit in sizes:
         if size > limit:
             raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
-    numbers = {s.number for s in world.sessions.values() if s.holds_name}
-    number = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
+    number = world.roll.free_number()
     name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
     if not world.has_descriptors:
         used, most = world.descriptors_used, world.descriptors_limit or 0
         text = f"The coordinator has {used} of its {most} file descriptors open, too many for one more session."
         raise DescriptorsShort(text, used=used, limit=most)
-    holders = [s.name for s in sorted(world.sessions.values(), key=lambda s: s.number) if s.holds_slot]
+    holders = [s.name for s in sorted(world.roll.holders, key=lambda s: s.number)]
     if not world.has_free_slot:
         limit = world.settings.max_active_sessions
         raise SessionLimit(f"All {limit} slots are held, by: {', '.join(holders)}.", limit=limit, holders=holders)
@@ -172,20 +172,17 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
 
 
 def _free_name(world: World, number: int) -> str:
-    holders = [s for s in world.sessions.values() if s.holds_name]
-    taken = {s.name for s in holders} | {s.renaming for s in holders}
-    return next(n for n in (f"session-{i}" for i in range(number, number + len(taken) + 1)) if n not in taken)
+    return next(n for n in (f"session-{i}" for i in itertools.count(number)) if world.roll.owner_of(n) is None)
 
 
 def _own_name(world: World, text: str, session: Session | None) -> str:
     name = normal_name(text)
-    holders = [s for s in world.sessions.values() if s is not session and s.holds_name]
-    holder = next((s for s in holders if name in {s.name, s.renaming}), None)
-    if holder is not None and holder.is_closed:
+    owner = world.roll.owner_of(name)
+    if owner is None or owner is session:
+        return name
+    if owner.is_closed:
         raise NameTaken(f"The session named {name!r} is still being closed.", hint="Try again.")
-    if holder is not None:
-        raise NameTaken(f"There is a session named {name!r} already.")
-    return name
+    raise NameTaken(f"There is a session named {name!r} already.")
 
 
 def on_session_inserted(world: World, session: Session, change: InsertSession) -> Iterator[Effect]:
@@ -211,7 +208,7 @@ def _answer(world: World, peer: bytes, request: int, session: Session | None) ->
 def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterator[Effect]:
     del now_s
     if order.session is not None:
-        yield _answer(world, peer, order.request, resolve(order.session, world.listed()))
+        yield _answer(world, peer, order.request, world.find(order.session))
         return
     active = world.active.get(world.peers[peer].client)
     yield _answer(world, peer, order.request, world.sessions.get(active) if active else None)
@@ -219,10 +216,7 @@ def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterat
 
 def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Iterator[Effect]:
     del now_s
-    chosen = [s for s in world.listed() if order.everything or not s.is_closed]
-    if order.waiting:
-        chosen = [s for s in chosen if s.unread]
-    page = in_list_order(chosen)[order.offset :][: PAGE_SESSIONS + 1]
+    page = world.roll.page(order.offset, PAGE_SESSIONS + 1, waiting=order.waiting, everything=order.everything)
     client = world.peers[peer].client
     views = [session_view(world, s, client) for s in page[:PAGE_SESSIONS]]
     yield SendClient(peer, m.SessionsAnswer(request=order.request, sessions=views, more=len(page) > PAGE_SESSIONS))
@@ -230,7 +224,7 @@ def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Ite
 
 def _fetch(world: World, peer: bytes, order: m.Fetch, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if order.view:
         yield from _seen(world, session)
     yield SendHistory(peer, order.request, session.id, order.after_seq)
@@ -260,7 +254,7 @@ def _activate(world: World, client: str, session: Session) -> Iterator[Effect]:
 
 def _switch(world: World, peer: bytes, order: m.Switch, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if session.is_closed:
         raise SessionClosed(f"The session {session.name!r} is closed.")
     yield from _activate(world, world.peers[peer].client, session)
@@ -274,7 +268,7 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
         known.attached = None
         yield SendClient(peer, m.Attached(request=order.request, session=None))
         return
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     known.attached = session.id
     yield from _seen(world, session)
     turn = session.turn
@@ -293,26 +287,29 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
 
 def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     name = _own_name(world, order.name, session)
     world.check_writable()
     if session.renaming not in {None, name}:
         raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
     session.renaming = name
+    if session.holds_name:
+        world.roll.reserve(name, session.id)
     yield Commit(SaveName(session.id, name, peer, order.request))
 
 
 def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Effect]:
     """The name is durable: tell the worker, whose process is named after it, and the client."""
-    session.name = change.name
+    before, session.name = session.name, change.name
     session.renaming = None
+    world.roll.renamed(session, before)
     if session.peer is not None:
         yield workers.tell_name(session.peer, session)
     yield _answer(world, change.peer, change.request, session)
 
 
 def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[Effect]:
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if not session.is_closed:
         world.check_writable()
     yield from closing.close(world, session, (peer, order.request), now_s)

@@ -31,10 +31,10 @@ def make_room(world: World) -> Iterator[Effect]:
     """Hibernate the idle session that was used least recently, one for each in line that has nobody leaving for it."""
     if not world.line:
         return
-    leaving = sum(s.residency in {Residency.HIBERNATING, Residency.STOPPING} for s in world.sessions.values())
+    leaving = world.roll.count(Residency.HIBERNATING) + world.roll.count(Residency.STOPPING)
     idle = [
         s
-        for s in world.sessions.values()
+        for s in world.roll.holders
         if s.residency is Residency.LIVE and s.work is Work.IDLE and not s.waiting and not world.is_attached(s.id)
     ]
     idle.sort(key=lambda s: s.recency)
@@ -61,7 +61,7 @@ def ask_to_leave(session: Session) -> Iterator[Effect]:
     """Ask the worker to leave; one that does not is killed."""
     if session.peer is not None:
         yield SendWorker(session.peer, Leave())
-        yield StartTimer(("kill", session.id, session.epoch), GRACE_S)
+        yield StartTimer(("kill", session.id, session.worker_epoch), GRACE_S)
     elif session.pid is not None:
         yield from end(session)
 
@@ -69,8 +69,8 @@ def ask_to_leave(session: Session) -> Iterator[Effect]:
 def end(session: Session) -> Iterator[Effect]:
     """SIGTERM now, SIGKILL after the grace."""
     session.is_ending = True
-    yield EndWorker(session.id, session.epoch, "SIGTERM")
-    yield StartTimer(("kill", session.id, session.epoch), GRACE_S)
+    yield EndWorker(session.id, session.worker_epoch, "SIGTERM")
+    yield StartTimer(("kill", session.id, session.worker_epoch), GRACE_S)
 
 
 def hand_over(world: World) -> Iterator[Effect]:
@@ -84,7 +84,7 @@ def tend(world: World) -> Iterator[Effect]:
     """After every step: serve the line, make room for it, and leave when draining is done."""
     yield from serve_line(world)
     yield from make_room(world)
-    if world.is_draining and world.slots_held == 0 and not world.has_left:
+    if world.is_draining and world.roll.slots_held == 0 and not world.has_left:
         world.has_left = True
         yield from (Commit(change) for change in world.unsaved.values())
         yield LeaveLoop()

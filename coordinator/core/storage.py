@@ -38,7 +38,7 @@ def on_turned(world: World, event: StoreTurned, now_s: float) -> Iterator[Effect
     yield from (SendClient(peer, state(world, now_s)) for peer, known in world.peers.items() if known.listens)
     if event.reason is None:
         yield from offer_again(world)
-        for session in list(world.sessions.values()):
+        for session in world.roll.holders:
             yield from turns.deliver_next(world, session, now_s)
 
 
@@ -57,13 +57,15 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
         error = world.read_only()
     match change:
         case InsertSession():
-            world.sessions.pop(change.session, None)
-            world.moved.pop(change.session, None)
+            world.remove(world.session(change.session))
             yield SendClient(change.peer, refusal(change.request, error))
         case InsertPrompt() | InsertRetry():
             yield SendClient(change.peer, refusal(change.request, error))
         case SaveName():
-            world.session(change.session).renaming = None
+            session = world.session(change.session)
+            if change.name != session.name:
+                world.roll.unreserve(change.name, session.id)
+            session.renaming = None
             yield SendClient(change.peer, refusal(change.request, error))
         case BumpEpoch():
             session = world.session(change.session)

@@ -48,6 +48,7 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
         yield from _gone(world, session, now_s)
         return
     session.has_process = True
+    session.worker_epoch = session.epoch
     session.is_ending = session.is_enrolled = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
@@ -55,7 +56,7 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
 def on_spawned(world: World, event: WorkerSpawned, now_s: float) -> Iterator[Effect]:
     """The process exists: remember it for the next coordinator, and give it until start_timeout_s to say hello."""
     session = world.sessions.get(event.session)
-    if session is None or session.epoch != event.epoch:
+    if session is None or session.worker_epoch != event.epoch:
         yield EndWorker(event.session, event.epoch, "SIGKILL")
         return
     session.pid = event.pid
@@ -129,7 +130,7 @@ def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
 def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]:
     """A worker is dead. An idle session sleeps; one with work gets a new worker."""
     session = world.sessions.get(event.session)
-    if session is None or session.epoch != event.epoch or not session.has_process:
+    if session is None or session.worker_epoch != event.epoch or not session.has_process:
         return
     was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
     was_large = (session.memory.rss_bytes or 0) > OOM_SUSPECT_BYTES
@@ -167,7 +168,7 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
 def on_spawn_failed(world: World, event: SpawnFailed, now_s: float) -> Iterator[Effect]:
     """The launcher could not start the process."""
     session = world.sessions.get(event.session)
-    if session is not None and session.epoch == event.epoch and session.has_process:
+    if session is not None and session.worker_epoch == event.epoch and session.has_process:
         session.has_process = False
         yield from no_process(world, session, event.reason, now_s, is_fatal=event.fatal)
 
@@ -248,7 +249,7 @@ def on_start_deadline(world: World, session: Session, epoch: int, now_s: float) 
 
 def on_grace_over(session: Session, epoch: int) -> Iterator[Effect]:
     """Still there after being asked: kill it."""
-    if session.epoch == epoch and session.has_process:
+    if session.worker_epoch == epoch and session.has_process:
         yield EndWorker(session.id, epoch, "SIGKILL")
 
 
@@ -258,7 +259,7 @@ def notice_stall(world: World, now_s: float) -> None:
     world.stepped_s = now_s
     if gap_s > STALL_S:
         world.resumed_s = now_s
-        for session in world.sessions.values():
+        for session in world.roll.holders:
             session.heard_s = min(now_s, session.heard_s + gap_s)
         for peer in world.peers.values():
             peer.heard_s = min(now_s, peer.heard_s + gap_s)
@@ -266,7 +267,7 @@ def notice_stall(world: World, now_s: float) -> None:
 
 def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
     """End workers whose main loop fell silent."""
-    for session in world.sessions.values():
+    for session in world.roll.holders:
         is_silent = session.residency is Residency.LIVE and now_s - session.heard_s > SILENCE_S
         if is_silent and session.has_process and not session.is_ending:
             yield from end(session)
@@ -278,7 +279,7 @@ def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
 def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
     """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they are lost."""
     world.is_draining = True
-    for session in list(world.sessions.values()):
+    for session in (*world.roll.holders, *(world.sessions[key] for key in world.line)):
         may_finish = session.residency is Residency.LIVE and session.turn is not None and not is_urgent
         if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
             world.move(session, Fact.LEAVE_ORDERED)
@@ -290,6 +291,6 @@ def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
 
 def on_drain_over(world: World) -> Iterator[Effect]:
     """Time is up for running turns."""
-    for session in list(world.sessions.values()):
+    for session in world.roll.holders:
         if session.residency is Residency.LIVE:
             yield from put_to_sleep(world, session)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
+from coordinator.core.naming import resolve
 from coordinator.core.restarts import RestartBudget
+from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
 from protocol.views import ExitCard, Memory
@@ -76,6 +78,8 @@ class Session:
     residency: Residency = Residency.HIBERNATED
     work: Work = Work.IDLE
     epoch: int = 0
+    # The epoch of the process that runs, or ran last: hibernation counts the epoch on before that process is dead.
+    worker_epoch: int = 0
     token_sha256: bytes = b""
     renaming: str | None = None
     is_committed: bool = True
@@ -87,6 +91,9 @@ class Session:
     # The store knows the process, so the next coordinator will adopt it: before that nothing is delivered to it.
     is_enrolled: bool = False
     unread: bool = False
+    is_pinned: bool = False
+    is_archived: bool = False
+    draft: str = ""
     waiting_since: float | None = None
     messages: int = 0
     tokens: int = 0
@@ -122,6 +129,11 @@ class Session:
         return self.residency in HOLDS_SLOT
 
     @property
+    def needs_person(self) -> bool:
+        """Say whether it waits: for an answer to its question, or for somebody to see its answer."""
+        return self.unread or self.work is Work.REQUIRES_ACTION
+
+    @property
     def display(self) -> str:
         """The word that lists show."""
         return display(self.residency, self.work, is_unread=self.unread)
@@ -153,6 +165,7 @@ class World:
     boot: int = 0
     node: str = ""
     sessions: dict[str, Session] = field(default_factory=dict)
+    roll: Roll = field(default_factory=Roll)
     peers: dict[bytes, Peer] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
     line: deque[str] = field(default_factory=deque)
@@ -209,22 +222,39 @@ class World:
         """Yield the sessions that are in the store."""
         return (s for s in self.sessions.values() if s.is_committed)
 
-    @property
-    def slots_held(self) -> int:
-        """How many sessions hold a slot."""
-        return sum(s.holds_slot for s in self.sessions.values())
+    def find(self, text: str) -> Session:
+        """Return the session that a text means, of those that are in the store.
+
+        Raises:
+            SessionUnknown: none.
+            NameAmbiguous: several; lists them.
+        """
+        return resolve(text, [s for s in self.roll.candidates(text) if s.is_committed])
+
+    def add(self, session: Session) -> None:
+        """Take in a session."""
+        self.sessions[session.id] = session
+        self.roll.add(session)
+        if session.is_committed:
+            self.roll.show(session)
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that is not in the store, or not any more."""
+        del self.sessions[session.id]
+        self.moved.pop(session.id, None)
+        self.roll.remove(session)
 
     @property
     def has_free_slot(self) -> bool:
         """Say whether one more worker may start."""
-        return self.slots_held < self.settings.max_active_sessions and self.has_descriptors
+        return self.roll.slots_held < self.settings.max_active_sessions and self.has_descriptors
 
     @property
     def has_descriptors(self) -> bool:
         """Say whether there are file descriptors for one more worker beside those that are on their way."""
         if self.descriptors_limit is None:
             return True
-        starting = sum(s.residency in {Residency.STARTING, Residency.WAKING} for s in self.sessions.values())
+        starting = self.roll.count(Residency.STARTING) + self.roll.count(Residency.WAKING)
         wanted = self.descriptors_used + DESCRIPTORS_A_START * (starting + 1)
         return wanted <= DESCRIPTORS_SHARE * self.descriptors_limit
 
@@ -247,9 +277,10 @@ class World:
         Raises:
             IllegalTransition: the fact cannot happen there; nothing changed.
         """
-        after = next_residency(session.residency, fact)
+        before, after = session.residency, next_residency(session.residency, fact)
         self.touch(session, fact.value)
         session.residency = after
+        self.roll.moved(session, before)
 
     def turn_fact(self, session: Session, fact: TurnFact) -> None:
         """Change work.
