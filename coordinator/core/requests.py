@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import closing, prompts, storage, workers
+from coordinator.core import closing, hibernation, marks, prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -16,9 +16,11 @@ from coordinator.core.effects import (
     SendHistory,
     SendStatus,
 )
+from coordinator.core.events import Outcome
+from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
 from coordinator.core.naming import normal_name
-from coordinator.core.residency import hand_over
+from coordinator.core.residency import hand_over, wake
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import counts, session_view
 from coordinator.core.world import COMMAND_LINE, Peer, Session, World
@@ -69,7 +71,7 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
         yield SendClient(peer, m.ClientPong(boot=world.boot if peer in world.peers else 0))
         return
     if isinstance(message, m.ClientBye):
-        forget(world, peer)
+        forget(world, peer, now_s)
         return
     if peer not in world.peers:
         raise HelloMissing("This coordinator does not know that client yet.")
@@ -77,9 +79,11 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
     yield from _HANDLERS[type(message)](world, peer, message, now_s)
 
 
-def forget(world: World, peer: bytes) -> None:
+def forget(world: World, peer: bytes, now_s: float) -> None:
     """A client is gone; what only it looked at is its own no more."""
     gone = world.peers.pop(peer, None)
+    if gone is not None:
+        _look_away(world, gone, now_s)
     if (
         gone is not None
         and gone.client != COMMAND_LINE
@@ -91,7 +95,7 @@ def forget(world: World, peer: bytes) -> None:
 def forget_silent(world: World, now_s: float) -> None:
     """Forget the clients that ended without a word."""
     for peer in [p for p, known in world.peers.items() if now_s - known.heard_s > CLIENT_SILENCE_S]:
-        forget(world, peer)
+        forget(world, peer, now_s)
 
 
 # ---- create
@@ -121,6 +125,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
             at=session.created_at,
             peer=peer,
             request=order.request,
+            starts=session.residency is Residency.STARTING,
         )
     )
 
@@ -149,8 +154,9 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         used, most = world.descriptors_used, world.descriptors_limit or 0
         text = f"The coordinator has {used} of its {most} file descriptors open, too many for one more session."
         raise DescriptorsShort(text, used=used, limit=most)
-    holders = [s.name for s in sorted(world.roll.holders, key=lambda s: s.number)]
-    if not world.has_free_slot:
+    has_slot = world.has_free_slot and not world.line
+    if not has_slot and not order.queue:
+        holders = [s.name for s in sorted(world.roll.holders, key=lambda s: s.number)]
         limit = world.settings.max_active_sessions
         raise SessionLimit(f"All {limit} slots are held, by: {', '.join(holders)}.", limit=limit, holders=holders)
     return Session(
@@ -166,7 +172,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         last_active_at=world.wall_s(now_s),
         used_s=now_s,
         restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
-        residency=Residency.STARTING,
+        residency=Residency.STARTING if has_slot else Residency.HIBERNATED,
         is_committed=False,
     )
 
@@ -185,9 +191,19 @@ def _own_name(world: World, text: str, session: Session | None) -> str:
     raise NameTaken(f"There is a session named {name!r} already.")
 
 
-def on_session_inserted(world: World, session: Session, change: InsertSession) -> Iterator[Effect]:
-    """The new session is durable: answer, and make it the client's active one if it has none."""
+def on_session_inserted(
+    world: World, session: Session, change: InsertSession, outcome: Outcome, now_s: float
+) -> Iterator[Effect]:
+    """The new session is durable: answer, and make it the client's active one if it has none.
+
+    A slot was kept for its worker, or it gets in line.
+    """
     session.is_committed = True
+    if change.starts:
+        yield from workers.on_epoch(world, session, outcome, now_s)
+    elif session.residency is Residency.HIBERNATED:
+        session.token_sha256 = outcome.token_sha256
+        yield from wake(world, session)
     world.moved[session.id] = (None, "created")
     known = world.peers.get(change.peer)
     client = known.client if known else COMMAND_LINE
@@ -261,16 +277,26 @@ def _switch(world: World, peer: bytes, order: m.Switch, now_s: float) -> Iterato
     yield _answer(world, peer, order.request, session)
 
 
+def _look_away(world: World, known: Peer, now_s: float) -> None:
+    """What a person worked on until now was used until now."""
+    left = world.sessions.get(known.attached or "")
+    if left is not None and not known.observes:
+        left.used_s = now_s
+    known.attached, known.observes = None, False
+
+
 def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterator[Effect]:
-    del now_s
     known = world.peers[peer]
-    if order.session is None:
-        known.attached = None
+    session = None if order.session is None else world.find(order.session)
+    _look_away(world, known, now_s)
+    if session is None:
         yield SendClient(peer, m.Attached(request=order.request, session=None))
         return
-    session = world.find(order.session)
-    known.attached = session.id
+    known.attached, known.observes = session.id, order.observes
     yield from _seen(world, session)
+    if not order.observes and session.residency is not Residency.FAILED:
+        session.used_s = now_s
+        yield from disturb(world, session)
     turn = session.turn
     said = "".join(turn.text) if turn else ""
     yield SendClient(
@@ -281,6 +307,7 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
             turn_id=turn.turn_id if turn else None,
             pieces=turn.pieces if turn else 0,
             text=said.encode()[-PAGE_BYTES:].decode(errors="ignore"),
+            draft=session.draft,
         ),
     )
 
@@ -351,6 +378,10 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Rename: _rename,
     m.Close: _close,
     m.Attach: _attach,
+    m.Hibernate: hibernation.hibernate,
+    m.Wake: hibernation.awaken,
+    m.Mark: marks.mark,
+    m.Delete: marks.delete,
     m.Listen: _listen,
     m.Backup: _backup,
     m.GetStatus: _status,

@@ -1,5 +1,8 @@
 """Sessions and refusals as peers see them."""
 
+from collections.abc import Iterator
+
+from coordinator.core.effects import SendClient
 from coordinator.core.lifecycle import Residency
 from coordinator.core.world import Session, World
 from protocol import messages as m
@@ -45,6 +48,11 @@ def _work_detail(world: World, session: Session) -> dict[str, str | int | float 
     if session.turn is not None:
         return {"seq": session.turn.seq, "turn_id": session.turn.turn_id, "prompts_waiting": len(session.waiting)}
     return None
+
+
+def tell(world: World, change: m.Changed | m.StoreState) -> Iterator[SendClient]:
+    """Push a change to everybody who listens."""
+    return (SendClient(peer, change) for peer, known in world.peers.items() if known.listens)
 
 
 def counts(world: World) -> SessionCounts:

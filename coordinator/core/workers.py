@@ -22,9 +22,9 @@ from coordinator.core.effects import (
 )
 from coordinator.core.events import Outcome, SpawnFailed, WorkerExited, WorkerSpawned, WorkerSpoke
 from coordinator.core.lifecycle import Fact, Residency
-from coordinator.core.residency import end, put_to_sleep, wake
+from coordinator.core.residency import dismiss, end, is_wanted_awake, put_to_sleep, wake
 from coordinator.core.world import Session, World
-from protocol.messages import Fenced, Hello, Leave, Renamed, Welcome
+from protocol.messages import Fenced, Hello, Leave, Renamed, SnapshotWanted, Welcome
 from protocol.views import ExitCard, Memory
 
 # Silence of a worker's main loop after which it is ended: ten missed heartbeats.
@@ -49,7 +49,8 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
         return
     session.has_process = True
     session.worker_epoch = session.epoch
-    session.is_ending = session.is_enrolled = False
+    session.is_ending = session.is_enrolled = session.is_leaving = session.is_restored = False
+    session.is_snapshot_ordered = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
 
@@ -63,7 +64,7 @@ def on_spawned(world: World, event: WorkerSpawned, now_s: float) -> Iterator[Eff
     session.heard_s = now_s
     yield Commit(SaveRoster(session.id, event.epoch, event.pid, event.start_ticks))
     yield StartTimer(("start", session.id, event.epoch), world.settings.start_timeout_s)
-    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+    if session.residency is Residency.STOPPING or session.is_leaving:
         yield from end(session)
 
 
@@ -86,20 +87,24 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
     ):
         yield SendWorker(event.peer, Fenced(reason="There is a newer worker, or no such session."))
         return
-    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+    if session.residency is Residency.STOPPING or session.is_leaving:
         session.peer = event.peer
         yield from endings.take_over(world, session, hello, now_s)
         yield SendWorker(event.peer, Leave())
         return
-    if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE}:
+    if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE, Residency.HIBERNATING}:
         yield SendWorker(event.peer, Fenced(reason=f"The session is {session.residency}."))
         return
-    is_back = session.residency is Residency.LIVE
-    world.move(session, Fact.SAID_HELLO)
+    is_back = session.residency not in {Residency.STARTING, Residency.WAKING}
+    if session.residency is not Residency.HIBERNATING:
+        world.move(session, Fact.SAID_HELLO)
     session.peer = event.peer
     session.pid = hello.pid
     session.heard_s = now_s
     yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=session.system))
+    if session.residency is Residency.HIBERNATING:
+        yield SendWorker(event.peer, SnapshotWanted(n=session.snapshots_wanted))
+        return
     if not is_back:
         yield Commit(SaveFailed(session.id, failed=False))
     yield from endings.take_over(world, session, hello, now_s)
@@ -120,7 +125,7 @@ def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     if session.residency is Residency.STOPPED:
         yield from endings.cancel_waiting(world, session, now_s)
         yield from closing.closed(world, session)
-    elif session.waiting:
+    elif is_wanted_awake(world, session):
         yield from wake(world, session)
 
 
@@ -192,6 +197,8 @@ def _crashed(
     yield Commit(SaveExit(session.id, session.epoch, session.exit_card))
     if is_idle:
         world.move(session, Fact.DIED_IDLE)
+        if session.wakers:  # somebody waits for it to be awake, and it was on its way
+            yield from wake(world, session)
         return
     world.move(session, Fact.DIED_BUSY)
     yield from endings.blame(world, session, now_s)
@@ -279,18 +286,21 @@ def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
 def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
     """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they are lost."""
     world.is_draining = True
-    for session in (*world.roll.holders, *(world.sessions[key] for key in world.line)):
+    for session in (*world.roll.holders, *(world.sessions[key] for key in world.line if key in world.sessions)):
         may_finish = session.residency is Residency.LIVE and session.turn is not None and not is_urgent
         if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
             world.move(session, Fact.LEAVE_ORDERED)
+        elif session.residency is Residency.HIBERNATING and is_urgent and not session.is_snapshot_ordered:
+            yield from dismiss(world, session)
         elif session.residency in {Residency.STARTING, Residency.WAKING, Residency.LIVE} and not may_finish:
-            yield from put_to_sleep(world, session)
+            yield from dismiss(world, session) if is_urgent else put_to_sleep(world, session)
     world.line.clear()
     yield StartTimer(("drain", "", 0), DRAIN_S)
 
 
 def on_drain_over(world: World) -> Iterator[Effect]:
-    """Time is up for running turns."""
+    """Time is up for running turns, and for workers that did not say what is to be kept."""
     for session in world.roll.holders:
-        if session.residency is Residency.LIVE:
-            yield from put_to_sleep(world, session)
+        is_asking = session.residency is Residency.HIBERNATING and not session.is_snapshot_ordered
+        if session.residency is Residency.LIVE or (is_asking and not session.is_leaving):
+            yield from dismiss(world, session)

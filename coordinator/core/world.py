@@ -105,6 +105,19 @@ class Session:
     # prompt would take an earlier one for a copy.
     ending: set[int] = field(default_factory=set)
     closers: list[tuple[bytes, int]] = field(default_factory=list)
+    # Who waits to hear that it sleeps, or that it is awake.
+    sleepers: list[tuple[bytes, int]] = field(default_factory=list)
+    wakers: list[tuple[bytes, int]] = field(default_factory=list)
+    # The worker has its conversation.
+    is_restored: bool = False
+    # Of the questions for a snapshot, how many; whether the last one's answer is on its way to the store; and whether
+    # nobody waits for it any more, because the worker is leaving without.
+    snapshots_wanted: int = 0
+    is_snapshot_ordered: bool = False
+    is_leaving: bool = False
+    # A worker that was busy is not asked to sleep again before (monotonic seconds).
+    rests_until_s: float = 0.0
+    is_deleting: bool = False
     # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
     is_close_committed: bool = False
 
@@ -147,6 +160,7 @@ class Peer:
     heard_s: float
     listens: bool = False
     attached: str | None = None
+    observes: bool = False
     follows: set[tuple[str, int]] = field(default_factory=set)
 
     def sees(self, session: str, seq: int) -> bool:
@@ -259,8 +273,8 @@ class World:
         return wanted <= DESCRIPTORS_SHARE * self.descriptors_limit
 
     def is_attached(self, session: str) -> bool:
-        """Say whether a person looks at the session."""
-        return any(p.attached == session for p in self.peers.values())
+        """Say whether a person works on the session; one who only observes does not count."""
+        return any(p.attached == session and not p.observes for p in self.peers.values())
 
     def is_watched(self, session: str, seq: int) -> bool:
         """Say whether somebody looks at the session or waits for this reply, so that it is seen as it comes."""

@@ -41,10 +41,18 @@ class SimulatedStore:
             case e.InsertSession():
                 self.sessions[change.session] = {
                     "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
-                    "unread": False, "pid": None, "card": None, "digest": b"",
+                    "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
+                    "pinned": False, "archived": False, "draft": "",
                 }  # fmt: skip
                 self.messages[change.session] = []
+                return self._bump(change.session) if change.starts else ev.Outcome(epoch=0)
+            case e.SaveSnapshot():
+                row["snapshots"] = [*row["snapshots"][-1:], change]
                 return self._bump(change.session)
+            case e.SaveMark():
+                row[change.mark] = change.value
+            case e.DeleteSession():
+                del self.sessions[change.session], self.messages[change.session]
             case e.BumpEpoch():
                 return self._bump(change.session)
             case e.InsertPrompt():
@@ -163,6 +171,9 @@ class SimulatedStore:
                 ),
                 pid=row["pid"],
                 start_ticks=None if row["pid"] is None else 1,
+                pinned=row["pinned"],
+                archived=row["archived"],
+                draft=row["draft"],
             )
             for key, row in self.sessions.items()
         )
@@ -348,6 +359,19 @@ class Simulated:
         pid = self.world.sessions[session].pid or 7
         return self.report(session, m.Hello, number, token=token, pid=pid, **fields)
 
+    def doze(self, session: str, epoch: int | None = None) -> list[m.Message]:
+        """Let the worker say what is to be kept, as it was asked last."""
+        number = epoch or self.world.sessions[session].worker_epoch
+        peer = self.peer(session, number)
+        wanted = [message for to, message in self.to_workers if to == peer and isinstance(message, m.SnapshotWanted)]
+        return self.report(session, m.SnapshotTaken, number, n=wanted[-1].n, through_seq=0, data=b"snapshot")
+
+    def rest(self, session: str) -> None:
+        """Let the worker say what is to be kept, and leave."""
+        epoch = self.world.sessions[session].worker_epoch
+        self.doze(session)
+        self.die(session, epoch, signal=None, code=0)
+
     def answer(self, session: str, seq: int, text: str, *, started: bool = True) -> list[m.Message]:
         """Let the worker begin a turn, say a piece, and end it."""
         turn = f"turn-{session}-{seq}"
@@ -373,7 +397,7 @@ class Simulated:
         code: int | None = None,
         outbox: tuple[Record, ...] | None = (),
     ) -> None:
-        number = epoch or self.epoch(session)
+        number = epoch or self.world.sessions[session].worker_epoch
         self.processes.pop((session, number), None)
         kind = "signaled" if signal else "exited"
         self.step(ev.WorkerExited(session, number, kind, signal, code, "last words", outbox))
