@@ -227,9 +227,7 @@ class Worker:
             return
         through = max((seq for seq, _ in self._known), default=0)
         data = json.dumps(self._known).encode()
-        self._send(
-            m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data)
-        )
+        self._send(m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data))
 
     def _on_deliver(self, deliver: m.Deliver) -> None:
         if not self._is_restored:
