@@ -25,8 +25,12 @@ from tests.support.fleet import ZYGOTE, Fleet, NotServing, wait_until
 from tests.support.model_server import ModelServer
 
 LAP_KILLS = 20
-# The limits are there to end a storm of crashes, and this is one: the run raises them.
-LIMITS = "restart_limit = 1000000\nrestart_limit_total = 1000000\nrestart_window_s = 1\n"
+# The limits are there to end a storm of crashes, and this is one: the run raises them. There are fewer slots than
+# sessions, and idle ones sleep at once, so that kills hit hibernations, wakes and the line all the time.
+LIMITS = (
+    "restart_limit = 1000000\nrestart_limit_total = 1000000\nrestart_window_s = 1\n"
+    "max_active_sessions = 3\nidle_hibernate_s = 0.5\n"
+)
 # A product that cannot be killed so often because nobody lives is not serving.
 MOST_MISSED = 200
 # So long a kill waits for its moment.

@@ -5,6 +5,7 @@ each process is killed while the other one stands at a point.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from client.connection import Connection
 from protocol import failpoints
 from protocol import messages as m
-from protocol.errors import ConfigBad
+from protocol.errors import ConfigBad, RemoteError
 from tests.chaos.rig import PATIENCE_S, Rig, faults
 
 ROOT = Path(__file__).parents[2]
@@ -26,19 +27,27 @@ GROUPS = [failpoints.COORDINATOR[n::5] for n in range(5)]
 
 
 async def rounds(rig: Rig, folder: Path, points: tuple[str, ...]) -> None:
-    """Let everything happen that has a point, until every one was passed: turns, crashes in mid turn, closes."""
+    """Let everything happen that has a point, until every one was passed: turns, sleep, crashes in mid turn, closes."""
     client = await rig.connect()
     session = await rig.create(client, "a")
     for n in range(ROUNDS):
         await rig.answered(client, session, await rig.submit(client, session, f"count 3 round{n}"))
         if passed(folder) == set(points):
             break
-        if n % 3 == 1:
+        if n % 3 == 0:
+            await go_to_sleep(rig, client, session)
+        elif n % 3 == 1:
             await crash_in_mid_turn(rig, client, session, f"count 60 crash{n}")
         elif n % 3 == 2:
             await close_another(rig, client, f"b{n}")
 
     assert faults(await rig.audit(client)) == {}
+
+
+async def go_to_sleep(rig: Rig, client: Connection, session: str) -> None:
+    """The next prompt wakes it; a worker that was killed meanwhile may just be starting, and cannot sleep then."""
+    with contextlib.suppress(RemoteError):
+        await rig.insist(lambda: client.ask(m.Hibernate(request=client.number(), session=session), m.SessionAnswer))
 
 
 async def crash_in_mid_turn(rig: Rig, client: Connection, session: str, prompt: str) -> None:

@@ -31,7 +31,7 @@ def test_of_fifty_creates_at_once_exactly_as_many_as_there_are_slots_get_a_worke
         try:
             for client in clients:
                 await client.open()
-            creates = [create(clients[n % 5], home, name=f"s{n}") for n in range(RACERS)]
+            creates = [create(clients[n % 5], home, name=f"s{n}", queue=False) for n in range(RACERS)]
             outcomes = await asyncio.gather(*creates, return_exceptions=True)
             made = [outcome for outcome in outcomes if isinstance(outcome, SessionView)]
             await asyncio.gather(*(clients[0].submit(s.id, "hello", "key", follow=False) for s in made))
