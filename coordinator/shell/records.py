@@ -337,7 +337,8 @@ class Stored:
 def restore(db: sqlite3.Connection, *, session: str, skip: int) -> Stored:
     """Ask for the newest snapshot but ``skip``, with the first page of what came after it."""
     found = db.execute(
-        "SELECT through_seq, CAST(data AS BLOB) AS data FROM snapshots WHERE session = ? ORDER BY epoch DESC LIMIT 1 OFFSET ?",
+        "SELECT through_seq, CAST(data AS BLOB) AS data FROM snapshots WHERE session = ?"
+        " ORDER BY epoch DESC LIMIT 1 OFFSET ?",
         (session, skip),
     ).fetchone()
     if found is None:
