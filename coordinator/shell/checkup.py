@@ -180,7 +180,7 @@ def _sqlite() -> Check:
 def _database(home: Home, *, is_up: bool) -> Check:
     if is_up:
         return Check("database", True, "skipped: the coordinator has it open")
-    if not os.path.lexists(home.database):
+    if not os.path.lexists(home.database) and not store_check.is_there(home.database):
         return Check("database", True, "there is none yet")
     is_ok, finding = store_check.look(home.database)
     if find_running(home) is not None:  # it was started meanwhile, and wrote under our eyes
