@@ -64,6 +64,25 @@ def test_a_worker_that_dies_again_and_again_gives_up_with_a_reason_and_others_go
     assert product.json("send", "b", "hello")["reply"] == "<hello>"
 
 
+def test_a_prompt_that_three_workers_died_with_is_skipped_and_the_next_is_served(product: Product, model: ModelServer):
+    product.env["CC_FAILPOINT"] = "worker.delivered:kill"
+    product.run("new", "a")
+    skipped = product.json("send", "a", "deadly", code=1)
+    died = product.session("a")
+
+    assert skipped["stop_reason"] == "poisoned"
+    assert (died["exit_card"]["signal"], died["exit_card"]["seq_in_flight"]) == ("SIGKILL", 1)
+    assert died["epoch"] == 4
+    assert model.calls == []
+
+    product.run("stop")
+    del product.env["CC_FAILPOINT"]
+
+    assert product.json("send", "a", "raw harmless")["reply"] == "harmless"
+    assert [row["stop_reason"] for row in product.json("history", "a")] == [None, "poisoned", None, "completed"]
+    assert model.calls_of("deadly") == []
+
+
 def test_the_zygote_may_die_and_workers_neither_notice_nor_run_out(product: Product):
     product.run("new", "a")
     pid = product.live("a")["pid"]
