@@ -189,6 +189,8 @@ def _database(home: Home, *, is_up: bool) -> Check:
         f"Keep a copy of {home.database.name}*. `chat-coord export --all DIR` saves what can be read of it,"
         " `chat-coord restore FILE` puts a backup in its place."
     )
+    if store_check.is_newer(home.database):
+        fix = "Install the chat-coord that wrote it, or a newer one."
     return Check("database", is_ok, finding, None if is_ok else fix)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from coordinator.shell.schema import version_of
+from coordinator.shell.schema import NewerSchema, version_of
 from coordinator.shell.wal import has_commit
 from protocol.paths import Home
 
@@ -80,6 +80,18 @@ def examine(path: Path, within_s: float) -> str:
         if quick_check(db, deadline(within_s)):
             return f"{size}, quick_check is ok"
         return f"{size}; no damage in what could be read within {within_s:g} s"
+
+
+def is_newer(path: Path) -> bool:
+    """Say whether a newer program wrote this database."""
+    try:
+        with contextlib.closing(open_unchanged(path)) as db:
+            version_of(db)
+    except NewerSchema:
+        return True
+    except (sqlite3.Error, OSError):
+        pass
+    return False
 
 
 def is_there(path: Path) -> bool:
