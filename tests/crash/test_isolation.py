@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_a_worker_whose_interpreter_hangs_is_replaced(product: Product):
 
     assert dead["exit_card"]["reason"] == "its main loop stopped answering"
     assert product.json("send", "a", "second")["reply"] == "<first><second>"
+
+
+def test_a_worker_that_hangs_in_the_middle_of_a_turn_and_hears_no_signal_is_killed(product: Product, tmp_path: Path):
+    product.env |= {"CC_FAILPOINT": "worker.piece:sleep=60", "CC_FAILPOINT_ONCE": str(tmp_path)}  # its loop, that is
+    product.run("new", "a")
+    cut = product.json("send", "a", "raw one", code=1)
+    card = product.session("a")["exit_card"]
+
+    assert cut["stop_reason"] == "interrupted"
+    assert (card["reason"], card["signal"]) == ("its main loop stopped answering", "SIGKILL")
+    assert product.json("send", "a", "raw two")["reply"] == "two"
 
 
 def test_a_worker_that_dies_again_and_again_gives_up_with_a_reason_and_others_go_on(product: Product):
