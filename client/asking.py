@@ -55,8 +55,9 @@ async def create(
     model: str | None = None,
     system: str | None = None,
     cwd: str | None = None,
+    queue: bool = True,
 ) -> SessionView:
-    """Make a session; when this returns it is committed."""
+    """Make a session; when this returns it is committed. With ``queue`` it waits in line when no slot is free."""
     order = m.Create(
         request=connection.number(),
         id=new_id(),
@@ -66,6 +67,7 @@ async def create(
         system=system,
         cwd=cwd or str(Path.cwd()),
         env=session_env(load_settings(home.config)),
+        queue=queue,
     )
     answer = await connection.ask(order, m.SessionAnswer)
     assert answer.session is not None  # noqa: S101 - a create is always answered with its session

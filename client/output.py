@@ -20,6 +20,7 @@ GLYPHS = {
     "failed": "x",
     "backoff": "x",
     "running": "~",
+    "throttled": "~",
     "unread": "*",
     "idle": "o",
     "hibernated": "-",
@@ -65,6 +66,14 @@ def session_table(sessions: list[SessionView]) -> str:
         for s in sessions
     ]
     return table(rows)
+
+
+def place(session: SessionView) -> str:
+    """Return in words where a session is, with its place when it waits in line."""
+    position = (session.work_detail or {}).get("position")
+    return (
+        f"in line for a worker (place {position})" if position and session.residency == "queued" else session.residency
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from client.core.transcript import Transcript
 from client.lines import Lines
 from client.log_files import entry_text, files_of
 from client.model_ready import ensure_model
-from client.output import complain, render, say, session_table, status_text, store_words
+from client.output import complain, place, render, say, session_table, status_text, store_words
 from client.starting import start_in_background
 from protocol import messages as m
 from protocol.errors import ChatCoordError, CoordinatorAbsent, RemoteError
@@ -31,12 +31,12 @@ LOG_LINES = 20
 ANNOUNCED = {"unread": "has an answer for you", "failed": "has failed", "backoff": "crashed and is being restarted"}
 
 
-async def open_terminal(home: Home, name: str | None) -> None:
-    """Open the terminal on a session; None is the one used last, or a new one."""
+async def open_terminal(home: Home, name: str | None, *, observes: bool = False) -> None:
+    """Open the terminal on a session; None is the one used last, or a new one. One that ``observes`` wakes nothing."""
     async with connected(home, f"terminal-{new_id()}", start=True) as connection:
         session = await pick_session(connection, home, name)
         ensure_model(home, session.model)
-        await Plain(connection, home, session).run()
+        await Plain(connection, home, session, observes=observes).run()
 
 
 class Plain:
@@ -46,9 +46,13 @@ class Plain:
         connection: an open one of its own.
         home: for settings and models.
         session: the one to open first.
+        observes: only look, and keep nothing awake.
     """
 
-    def __init__(self, connection: Connection, home: Home, session: SessionView) -> None:
+    def __init__(self, connection: Connection, home: Home, session: SessionView, *, observes: bool = False) -> None:
+        self._observes = observes
+        # The session was put to sleep from here: whoever goes on with it comes back first.
+        self._is_away = False
         self._connection = connection
         self._home = home
         self._is_terminal = sys.stdin.isatty()
@@ -73,6 +77,9 @@ class Plain:
             "shutdown": self._shutdown,
             "close": self._close,
             "rename": self._rename,
+            "hibernate": self._hibernate,
+            "wake": self._wake,
+            "pin": self._pin,
             "session-name": self._session_name,
             "help": self._help,
         }
@@ -127,6 +134,11 @@ class Plain:
         return not self._has_left
 
     async def _say(self, session: str, text: str) -> None:
+        if self._observes:
+            say("This terminal only looks; `chat-coord attach NAME` opens one to talk in.")
+            return
+        if self._is_away and session == self._session.id:
+            await self._look_at(session)
         idem = new_id()
         try:
             ack = await self._connection.submit(session, text, idem, follow=False)
@@ -226,6 +238,36 @@ class Plain:
             self._awaited = {key for key in self._awaited if key[0] != self._session.id}
             await self._enter(await pick_session(self._connection, self._home, None))
 
+    async def _hibernate(self, rest: str) -> None:
+        session = self._session if not rest else await get_session(self._connection, rest)
+        if session is not None and session.id == self._session.id:
+            await self._connection.ask(m.Attach(request=self._connection.number(), session=None), m.Attached)
+            self._is_away = True
+        order = m.Hibernate(request=self._connection.number(), session=rest or self._session.id)
+        try:
+            answer = await self._connection.ask(order, m.SessionAnswer)
+        except ChatCoordError:
+            if self._is_away:
+                await self._look_at(self._session.id)
+            raise
+        assert answer.session is not None  # noqa: S101 - always answered with its session
+        say(f"Session {answer.session.name!r} sleeps; its next prompt wakes it.")
+
+    async def _wake(self, rest: str) -> None:
+        if self._is_away and not rest:
+            await self._look_at(self._session.id)
+        order = m.Wake(request=self._connection.number(), session=rest or self._session.id)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - always answered with its session
+        say(f"Session {answer.session.name!r} is {place(answer.session)}.")
+
+    async def _pin(self, rest: str) -> None:
+        session = await get_session(self._connection, rest or self._session.id)
+        assert session is not None  # noqa: S101 - an unknown name is refused
+        order = m.Mark(request=self._connection.number(), session=session.id, mark="pinned", value=not session.pinned)
+        await self._connection.ask(order, m.SessionAnswer)
+        say(f"Session {session.name!r} is {'not pinned any more' if session.pinned else 'pinned: it stays awake'}.")
+
     async def _rename(self, rest: str) -> None:
         if not rest:
             say("Say the new name: /rename NEW.")
@@ -261,12 +303,18 @@ class Plain:
         self._session = answer.session
         self._awaited = {key for key in self._awaited if key[0] == session.id}
         self._settle()
-        attach = m.Attach(request=self._connection.number(), session=session.id)
-        attached = await self._connection.ask(attach, m.Attached)
+        attached = await self._look_at(session.id)
+        if attached.session is not None and attached.session.residency == "queued":
+            say(f"[{session.name} is {place(attached.session)}; it answers when a slot is free]")
         await self._replay(session.id)
         self._transcript = Transcript()
         if attached.turn_id is not None:
             self._stream(self._transcript.begin(attached.turn_id, attached.pieces, attached.text))
+
+    async def _look_at(self, session: str) -> m.Attached:
+        order = m.Attach(request=self._connection.number(), session=session, observes=self._observes)
+        self._is_away = False
+        return await self._connection.ask(order, m.Attached)
 
     async def _rows(self, session: str, after_seq: int) -> list[HistoryRow]:
         rows: list[HistoryRow] = []
@@ -311,8 +359,8 @@ class Plain:
         """Another coordinator is there: follow it, and show what was missed."""
         session = self._session.id
         await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
-        attach = m.Attach(request=self._connection.number(), session=session)
-        await self._connection.ask(attach, m.Attached)
+        if not self._is_away:
+            await self._look_at(session)
         self._say_aside("[the coordinator is back]")
         seen, due = self._seen.get(session, 0), {seq for _, seq in self._awaited}
         for row in await self._rows(session, min(seen, *due) if due else seen):

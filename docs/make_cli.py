@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from client.cli import commands
-from coordinator.core.lifecycle import RESIDENCY, Residency
+from coordinator.core.lifecycle import RESIDENCY, WORK, Residency, Work
 from protocol.settings import ModelSettings, Settings, allowed, description
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,11 +62,13 @@ def _toml(value: object) -> str:
 
 
 def lifecycle_picture() -> str:
-    """Return the table of residency as a Mermaid picture."""
+    """Return the tables of residency and work as a Mermaid picture each."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {Residency.HIBERNATED}: created"]
     lines += [f"    {before} --> {after}: {fact}" for (before, fact), after in RESIDENCY.items()]
     ends = [state for state in Residency if state not in {before for before, _ in RESIDENCY}]
     lines += [f"    {state} --> [*]" for state in ends]
+    lines += ["```", "", "What a turn does:", "", "```mermaid", "stateDiagram-v2", f"    [*] --> {Work.IDLE}"]
+    lines += [f"    {before} --> {after}: {fact}" for (before, fact), after in WORK.items()]
     return "\n".join([*lines, "```"])
 
 

@@ -75,7 +75,14 @@ class SessionLimit(ChatCoordError):
     """Every slot is held."""
 
     code = "session.limit"
-    hint = "Close one with `chat-coord close NAME`, or raise max_active_sessions."
+    hint = "Close one with `chat-coord close NAME`, wait in line without --no-queue, or raise max_active_sessions."
+
+
+class SessionBusy(ChatCoordError):
+    """The session is in the middle of something that does not go together with what was asked."""
+
+    code = "session.busy"
+    hint = "Wait until it is idle, or cancel what it does, and try again."
 
 
 class DescriptorsShort(ChatCoordError):

@@ -32,7 +32,10 @@ ORDERS = (
     "SaveClosed",
     "SaveExit",
     "SaveRoster",
+    "SaveSnapshot",
     "SaveStarted",
+    "SendRestore",
+    "SnapshotWanted",
     "SpawnWorker",
     "Welcome",
 )
@@ -63,6 +66,7 @@ WORKER = (
     "worker.replied",
     "worker.racked",
     "worker.trimmed",
+    "worker.snapshot_taken",
     "worker.leaving",
 )
 POINTS = frozenset(COORDINATOR + WORKER)

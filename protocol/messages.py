@@ -4,7 +4,7 @@ A message is a msgpack map with its version ``v`` and its ``kind``. Who speaks t
 Requests of clients carry a number, ``request``, that the answer repeats.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -74,7 +74,10 @@ class ClientPing(Message, frozen=True):
 
 
 class Create(Request, frozen=True):
-    """A new session. The client chooses the id, so that a resend makes no second one."""
+    """A new session. The client chooses the id, so that a resend makes no second one.
+
+    ``queue``: when no slot is free it waits in line; otherwise it is refused.
+    """
 
     id: str
     name: str | None
@@ -83,6 +86,7 @@ class Create(Request, frozen=True):
     system: str | None
     cwd: str
     env: Environment
+    queue: bool = True
 
 
 class Submit(Request, frozen=True):
@@ -144,9 +148,39 @@ class Close(Request, frozen=True):
 
 
 class Attach(Request, frozen=True):
-    """A person looks at this session now (None: at none); its pieces come here."""
+    """A person looks at this session now (None: at none); its pieces come here, and it wakes and stays awake.
+
+    One who only ``observes`` is sent the same, and neither wakes the session nor keeps it awake.
+    """
 
     session: str | None
+    observes: bool = False
+
+
+class Hibernate(Request, frozen=True):
+    """Put a session to sleep: its worker's memory is free, and everything is in the store."""
+
+    session: str
+
+
+class Wake(Request, frozen=True):
+    """Give a session that sleeps a worker."""
+
+    session: str
+
+
+class Mark(Request, frozen=True):
+    """Note something on a session: that it is pinned or archived (True or False), or a draft (a text)."""
+
+    session: str
+    mark: Literal["pinned", "archived", "draft"]
+    value: bool | str
+
+
+class Delete(Request, frozen=True):
+    """Remove a session that has no worker, and everything that is known of it."""
+
+    session: str
 
 
 class Listen(Request, frozen=True):
@@ -212,13 +246,17 @@ class SessionsAnswer(Message, frozen=True):
 
 
 class Attached(Message, frozen=True):
-    """The session is looked at. ``text`` is what its running turn has said so far, in ``pieces`` pieces."""
+    """The session is looked at. ``text`` is what its running turn has said so far, in ``pieces`` pieces.
+
+    ``draft`` is the prompt that a person began and did not send.
+    """
 
     request: int
     session: SessionView | None
     turn_id: str | None = None
     pieces: int = 0
     text: str = ""
+    draft: str = ""
 
 
 class Ack(Message, frozen=True):
@@ -371,6 +409,34 @@ class EndpointWanted(WorkerMessage, frozen=True):
     """Where does this session's model answer, and with which key?"""
 
 
+class RestoreWanted(WorkerMessage, frozen=True):
+    """The newest snapshot, please; those that cannot be used are skipped."""
+
+    skip: Seq = 0
+
+
+class Restored(WorkerMessage, frozen=True):
+    """The worker has its conversation and can begin."""
+
+    source: Literal["snapshot", "history"]
+    exchanges: int
+
+
+class SnapshotTaken(WorkerMessage, frozen=True):
+    """The answer to SNAPSHOTWANTED ``n``: what a worker needs to go on from here, through that prompt."""
+
+    n: int
+    through_seq: Seq
+    data: bytes
+
+
+class Busy(WorkerMessage, frozen=True):
+    """The other answer to SNAPSHOTWANTED ``n``: not now, and why."""
+
+    n: int
+    why: str
+
+
 class FetchBack(WorkerMessage, frozen=True):
     """History before a seq, newest page first; None asks for the newest."""
 
@@ -442,6 +508,20 @@ class HistoryBack(Message, frozen=True):
     more: bool
 
 
+class SnapshotWanted(Message, frozen=True):
+    """The session shall hibernate: say with the same ``n`` all that is to be kept, or that you are busy."""
+
+    n: int
+
+
+class Restore(Message, frozen=True):
+    """A snapshot and what came after it, oldest first; without a snapshot, the newest page of the conversation."""
+
+    snapshot: bytes | None
+    rows: list[HistoryRow]
+    more: bool
+
+
 class Renamed(Message, frozen=True):
     """The session has another name."""
 
@@ -466,6 +546,10 @@ ClientSays = (
     | Rename
     | Close
     | Attach
+    | Hibernate
+    | Wake
+    | Mark
+    | Delete
     | Listen
     | GetStatus
     | Backup
@@ -489,7 +573,31 @@ ToClient = (
     | Piece
     | Final
 )
-WorkerSays = Hello | Ping | Started | Delta | Reply | EndpointWanted | FetchBack
+WorkerSays = (
+    Hello
+    | Ping
+    | RestoreWanted
+    | FetchBack
+    | Restored
+    | Started
+    | EndpointWanted
+    | Delta
+    | Reply
+    | SnapshotTaken
+    | Busy
+)
 ToWorker = (
-    Welcome | Fenced | Pong | Deliver | Rack | Endpoint | EndpointRefused | HistoryBack | Renamed | Leave | Refused
+    Welcome
+    | Fenced
+    | Pong
+    | Restore
+    | HistoryBack
+    | Deliver
+    | Endpoint
+    | EndpointRefused
+    | Rack
+    | SnapshotWanted
+    | Renamed
+    | Leave
+    | Refused
 )

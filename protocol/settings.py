@@ -46,9 +46,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=10_000,
-            description="Sessions with a live worker; one more `new` is refused and told who holds the slots.",
+            description="Sessions with a live worker. For one more, the idle one used least recently hibernates, "
+            "or it waits in line.",
         ),
     ] = 10
+    idle_hibernate_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=31_536_000,
+            description="A session that nobody used for so long is hibernated; 0: only when its slot is needed.",
+        ),
+    ] = 900.0
     buffer_size_bytes: Annotated[
         int, Meta(ge=1_024, le=1 << 30, description="Running reply kept for clients that come later, per session.")
     ] = 10_485_760

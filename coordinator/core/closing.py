@@ -32,6 +32,7 @@ def close(world: World, session: Session, asker: tuple[bytes, int], now_s: float
 def on_close_committed(world: World, session: Session) -> Iterator[Effect]:
     """The close is durable: no restart of the coordinator brings the session back."""
     session.is_close_committed = True
+    world.roll.release(session)
     yield from _tell_closers(world, session)
 
 
@@ -42,9 +43,15 @@ def on_close_failed(session: Session, error: ChatCoordError) -> Iterator[Effect]
 
 
 def closed(world: World, session: Session) -> Iterator[Effect]:
-    """Nothing runs for it any more: whoever had it as the active session gets another."""
+    """Nothing runs for it any more."""
+    yield from pass_on(world, session)
+    yield from _tell_closers(world, session)
+
+
+def pass_on(world: World, session: Session) -> Iterator[Effect]:
+    """Whoever had it as the active session gets another."""
     for client in [c for c, active in world.active.items() if active == session.id]:
-        others = [s for s in world.listed() if not s.is_closed]
+        others = [s for s in world.listed() if not s.is_closed and s is not session]
         latest = max(others, key=lambda s: s.recency, default=None)
         if latest is None:
             world.active.pop(client)
@@ -52,7 +59,6 @@ def closed(world: World, session: Session) -> Iterator[Effect]:
             world.active[client] = latest.id
         if client == COMMAND_LINE:
             yield Commit(SaveActive(client, None if latest is None else latest.id))
-    yield from _tell_closers(world, session)
 
 
 def _tell_closers(world: World, session: Session) -> Iterator[Effect]:

@@ -12,7 +12,7 @@ from protocol.views import ErrorView, ExitCard, SessionCounts, StopReason, Usage
 
 @dataclass(frozen=True, slots=True)
 class InsertSession:
-    """A new session; its first worker gets epoch 1 and a token in the same transaction."""
+    """A new session. One that ``starts`` gets its first epoch with it; another waits in line before that."""
 
     session: str
     name: str
@@ -25,6 +25,7 @@ class InsertSession:
     at: float
     peer: bytes
     request: int
+    starts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,40 @@ class SaveName:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """A worker's snapshot, and with it in one transaction: the session is hibernated, and that worker fenced.
+
+    ``through_seq`` is the last prompt that is in it; of earlier snapshots the newest is kept.
+    """
+
+    session: str
+    epoch: int
+    through_seq: int
+    data: bytes = field(repr=False)
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveMark:
+    """What a person noted on a session: that it is pinned or archived, or a prompt that is not sent yet."""
+
+    session: str
+    mark: Literal["pinned", "archived", "draft"]
+    value: bool | str
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSession:
+    """The session is gone with everything that was known of it."""
+
+    session: str
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class SaveClosed:
     """The session is closed for good."""
 
@@ -172,6 +207,9 @@ Change = (
     | SaveRoster
     | SaveExit
     | SaveName
+    | SaveSnapshot
+    | SaveMark
+    | DeleteSession
     | SaveClosed
     | SaveFailed
     | SaveSeen
@@ -221,6 +259,25 @@ class SendHistoryBack:
     peer: bytes
     session: str
     before_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendRestore:
+    """Read a session's newest snapshot but ``skip``, with what came after it, and send it to a worker.
+
+    Without a snapshot it is the newest page of the conversation.
+    """
+
+    peer: bytes
+    session: str
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropFiles:
+    """Remove what the workers of a deleted session left in files."""
+
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +369,8 @@ Effect = (
     | Commit
     | SendHistory
     | SendHistoryBack
+    | SendRestore
+    | DropFiles
     | SendStatus
     | MakeBackup
     | SendEndpoint

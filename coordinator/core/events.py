@@ -52,6 +52,9 @@ class StoredSession:
     unanswered: tuple[StoredPrompt, ...]
     pid: int | None
     start_ticks: int | None
+    pinned: bool = False
+    archived: bool = False
+    draft: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class Work(StrEnum):
 
     IDLE = "idle"
     RUNNING = "running"
+    THROTTLED = "throttled"
+    REQUIRES_ACTION = "requires_action"
+    CANCELLING = "cancelling"
 
 
 class Fact(StrEnum):
@@ -39,6 +42,8 @@ class Fact(StrEnum):
     SLOT_FREE = "slot free"
     SAID_HELLO = "worker said hello"
     LEAVE_ORDERED = "hibernation ordered"
+    VETOED = "worker is busy"
+    INPUT_CAME = "input came"
     CLOSE_ORDERED = "close ordered"
     PROCESS_ENDED = "process ended"
     DIED_IDLE = "worker died idle"
@@ -52,6 +57,11 @@ class TurnFact(StrEnum):
 
     DELIVERED = "prompt delivered"
     STARTED = "turn started"
+    WAITED = "permit not free"
+    GRANTED = "permit granted"
+    ASKED = "asked"
+    ANSWERED = "answered"
+    CANCEL_ORDERED = "cancel ordered"
     ENDED = "turn ended"
     LOST = "turn lost with its worker"
 
@@ -73,6 +83,8 @@ RESIDENCY: dict[tuple[Residency, Fact], Residency] = {
     (R.WAKING, F.LEAVE_ORDERED): R.HIBERNATING,
     (R.BACKOFF, F.LEAVE_ORDERED): R.HIBERNATED,
     (R.QUEUED, F.LEAVE_ORDERED): R.HIBERNATED,
+    (R.HIBERNATING, F.VETOED): R.LIVE,
+    (R.HIBERNATING, F.INPUT_CAME): R.LIVE,
     (R.HIBERNATING, F.PROCESS_ENDED): R.HIBERNATED,
     # crashed
     (R.LIVE, F.DIED_IDLE): R.HIBERNATED,
@@ -102,8 +114,32 @@ IGNORED: dict[tuple[Residency, Fact], str] = {
 WORK: dict[tuple[Work, TurnFact], Work] = {
     (W.IDLE, T.DELIVERED): W.RUNNING,
     (W.RUNNING, T.STARTED): W.RUNNING,
+    # in line for the model
+    (W.RUNNING, T.WAITED): W.THROTTLED,
+    (W.THROTTLED, T.GRANTED): W.RUNNING,
+    # a person is needed
+    (W.RUNNING, T.ASKED): W.REQUIRES_ACTION,
+    (W.REQUIRES_ACTION, T.ANSWERED): W.RUNNING,
+    # cancelled
+    (W.RUNNING, T.CANCEL_ORDERED): W.CANCELLING,
+    (W.THROTTLED, T.CANCEL_ORDERED): W.CANCELLING,
+    (W.REQUIRES_ACTION, T.CANCEL_ORDERED): W.CANCELLING,
+    # over
     (W.RUNNING, T.ENDED): W.IDLE,
+    (W.THROTTLED, T.ENDED): W.IDLE,
+    (W.REQUIRES_ACTION, T.ENDED): W.IDLE,
+    (W.CANCELLING, T.ENDED): W.IDLE,
     (W.RUNNING, T.LOST): W.IDLE,
+    (W.THROTTLED, T.LOST): W.IDLE,
+    (W.CANCELLING, T.LOST): W.IDLE,
+}
+WORK_IGNORED: dict[tuple[Work, TurnFact], str] = {
+    (W.RUNNING, T.GRANTED): "a permit was free at once",
+    (W.CANCELLING, T.STARTED): "the cancel overtook the start",
+    (W.CANCELLING, T.WAITED): "the cancel overtook the request",
+    (W.CANCELLING, T.GRANTED): "the cancel overtook the grant",
+    (W.CANCELLING, T.ASKED): "what is cancelled needs no answer",
+    (W.CANCELLING, T.CANCEL_ORDERED): "it is being cancelled already",
 }
 # A slot is held until the process is dead.
 HOLDS_SLOT = frozenset({R.STARTING, R.WAKING, R.LIVE, R.HIBERNATING, R.STOPPING, R.BACKOFF})
@@ -129,6 +165,8 @@ def next_work(work: Work, fact: TurnFact) -> Work:
     Raises:
         IllegalTransition: the fact cannot happen then.
     """
+    if (work, fact) in WORK_IGNORED:
+        return work
     try:
         return WORK[work, fact]
     except KeyError:
@@ -141,6 +179,7 @@ LIST_ORDER = (
     "failed",
     "backoff",
     "running",
+    "throttled",
     "unread",
     "idle",
     "starting",
@@ -157,8 +196,8 @@ def display(residency: Residency, work: Work, *, is_unread: bool) -> str:
     """Return the one word for a session: the first that applies."""
     if residency in {R.FAILED, R.BACKOFF, R.STOPPING}:
         return residency.value
-    if work is W.RUNNING:
-        return "running"
+    if work is not W.IDLE:
+        return "running" if work is W.CANCELLING else work.value
     if is_unread:
         return "unread"
     return "idle" if residency is R.LIVE else residency.value

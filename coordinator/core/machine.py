@@ -6,9 +6,10 @@ or its mark), ``workers`` (processes), ``storage`` (a store that cannot write). 
 
 from collections.abc import Iterator
 
-from coordinator.core import closing, endings, prompts, requests, storage, turns, workers
+from coordinator.core import closing, endings, hibernation, marks, prompts, requests, storage, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
+    DeleteSession,
     Effect,
     InsertPrompt,
     InsertReply,
@@ -16,12 +17,15 @@ from coordinator.core.effects import (
     InsertSession,
     LeaveLoop,
     SaveClosed,
+    SaveMark,
     SaveName,
     SaveResumed,
     SaveRoster,
+    SaveSnapshot,
     SendClient,
     SendEndpoint,
     SendHistoryBack,
+    SendRestore,
     SendWorker,
     StartTimer,
 )
@@ -45,9 +49,9 @@ from coordinator.core.events import (
     WorkerSpoke,
 )
 from coordinator.core.lifecycle import Residency
-from coordinator.core.residency import end, tend, wake
+from coordinator.core.residency import end, is_wanted_awake, rest_idle, tend, wake
 from coordinator.core.restarts import RestartBudget
-from coordinator.core.showing import refusal
+from coordinator.core.showing import refusal, tell
 from coordinator.core.world import Prompt, Session, World
 from protocol import messages as m
 from protocol.errors import ChatCoordError, IllegalTransition
@@ -101,7 +105,7 @@ class Machine:
                 yield from workers.on_exit(self.world, event, now_s)
             case MemorySampled():
                 session = self.world.sessions.get(event.session)
-                if session is not None and session.epoch == event.epoch and session.has_process:
+                if session is not None and session.worker_epoch == event.epoch and session.has_process:
                     session.memory = event.memory
             case TimerFired():
                 yield from self._on_timer(event, now_s)
@@ -156,6 +160,14 @@ class Machine:
                 yield SendEndpoint(peer, session.model)
             case m.FetchBack():
                 yield SendHistoryBack(peer, session.id, message.before_seq)
+            case m.RestoreWanted():
+                yield SendRestore(peer, session.id, message.skip)
+            case m.Restored():
+                yield from hibernation.on_restored(self.world, session, message)
+            case m.SnapshotTaken():
+                yield from hibernation.on_snapshot(self.world, session, message, now_s)
+            case m.Busy():
+                yield from hibernation.on_busy(self.world, session, message, now_s)
 
     # ---- the store
 
@@ -166,8 +178,7 @@ class Machine:
             return
         match event.change:
             case InsertSession():
-                yield from workers.on_epoch(self.world, session, event.outcome, now_s)
-                yield from requests.on_session_inserted(self.world, session, event.change)
+                yield from requests.on_session_inserted(self.world, session, event.change, event.outcome, now_s)
             case BumpEpoch():
                 yield from workers.on_epoch(self.world, session, event.outcome, now_s)
             case InsertPrompt() | InsertRetry():
@@ -180,6 +191,12 @@ class Machine:
                 yield from workers.on_enrolled(self.world, session, event.change, now_s)
             case SaveName():
                 yield from requests.on_renamed(self.world, session, event.change)
+            case SaveSnapshot():
+                yield from hibernation.on_snapshot_committed(session, event.outcome)
+            case SaveMark():
+                yield from marks.on_marked(self.world, session, event.change)
+            case DeleteSession():
+                yield from marks.on_deleted(self.world, session, event.change, now_s)
             case SaveClosed():
                 yield from closing.on_close_committed(self.world, session)
             case _:
@@ -202,12 +219,15 @@ class Machine:
                 yield from workers.on_grace_over(session, epoch)
             case "backoff":
                 yield from workers.on_backoff_over(self.world, session, epoch)
+            case "snapshot":
+                yield from hibernation.on_veto_over(session, epoch)
 
     def _on_tick(self, event: Ticked, now_s: float) -> Iterator[Effect]:
         self.world.wall_offset_s = event.wall_s - now_s
         yield from workers.check_heartbeats(self.world, now_s)
         yield from turns.redeliver(self.world, now_s)
         requests.forget_silent(self.world, now_s)
+        yield from rest_idle(self.world, now_s)
         yield from storage.offer_again(self.world)
 
     # ---- birth
@@ -219,7 +239,7 @@ class Machine:
         world.wall_offset_s = event.wall_s - now_s
         world.active = dict(event.active)
         for stored in event.sessions:
-            world.sessions[stored.id] = self._restored(stored, now_s, is_alive=stored.id in event.alive)
+            world.add(self._restored(stored, now_s, is_alive=stored.id in event.alive))
         for (key, epoch), records in sorted(event.outboxes.items()):
             if key in world.sessions:
                 yield from endings.take_outbox(world, world.sessions[key], epoch, records, now_s)
@@ -235,7 +255,7 @@ class Machine:
             yield from endings.end_orphaned_turns(world, session, now_s)
             if session.residency is Residency.FAILED:
                 yield from endings.fail_all(world, session, now_s)
-            if session.waiting and session.residency is Residency.HIBERNATED:
+            if is_wanted_awake(world, session) and session.residency is Residency.HIBERNATED:
                 yield from wake(world, session)
 
     def _restored(self, stored: StoredSession, now_s: float, *, is_alive: bool) -> Session:
@@ -252,6 +272,7 @@ class Machine:
             last_active_at=stored.last_active_at,
             restarts=RestartBudget(self.world.settings.restart_limit, self.world.settings.restart_window_s),
             epoch=stored.epoch,
+            worker_epoch=stored.epoch,
             token_sha256=stored.token_sha256,
             unread=stored.unread,
             waiting_since=stored.last_active_at if stored.unread else None,
@@ -259,13 +280,16 @@ class Machine:
             tokens=stored.tokens,
             exit_card=stored.exit_card,
             is_close_committed=stored.closed,
+            is_pinned=stored.pinned,
+            is_archived=stored.archived,
+            draft=stored.draft,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
             session.has_process = session.is_enrolled = True
             session.pid = stored.pid
-            session.heard_s = now_s
+            session.heard_s = session.used_s = now_s
         elif stored.closed:
             session.residency = Residency.STOPPED
         elif stored.failed:
@@ -279,7 +303,11 @@ class Machine:
         moved, world.moved = world.moved, {}
         for key, (before, cause) in moved.items():
             session = world.sessions.get(key)
-            if session is None or not session.is_committed or session.display == before:
+            if session is None or not session.is_committed:
+                continue
+            world.roll.show(session)
+            yield from hibernation.answer_waiting(world, session)
+            if session.display == before:
                 continue
             world.changes += 1
             change = m.Changed(
@@ -291,4 +319,4 @@ class Machine:
                 after=session.display,
                 cause=cause,
             )
-            yield from (SendClient(peer, change) for peer, known in world.peers.items() if known.listens)
+            yield from tell(world, change)

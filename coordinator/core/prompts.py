@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from coordinator.core.effects import Commit, Effect, InsertPrompt, InsertRetry, SendClient
 from coordinator.core.endings import cancel_waiting
 from coordinator.core.events import Outcome
-from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import resolve
-from coordinator.core.residency import wake
+from coordinator.core.hibernation import disturb
 from coordinator.core.showing import refusal
 from coordinator.core.turns import deliver_next
 from coordinator.core.world import Prompt, Session, World
@@ -41,10 +39,10 @@ def submit(world: World, peer: bytes, order: Submit, now_s: float) -> Iterator[E
 
 def _open_session(world: World, name: str, idem: str) -> Session:
     """Return the session that a prompt is for, if it takes one."""
-    session = resolve(name, world.listed())
+    session = world.find(name)
     if world.is_draining:
         raise CoordinatorStopping("The coordinator is stopping and takes no more prompts.")
-    if session.is_closed:
+    if session.is_closed or session.is_deleting:
         raise SessionClosed(f"The session {session.name!r} is closed.")
     if not 0 < len(idem) <= IDEM_CHARS:
         raise ValueIllegal(f"An idempotency key has 1 to {IDEM_CHARS} characters.", hint="Give a shorter --idem.")
@@ -86,10 +84,6 @@ def on_prompt_committed(
     session.waiting.append(Prompt(outcome.seq, text, now_s))
     if session.is_closed:  # closed between the prompt's arrival and its commit
         yield from cancel_waiting(world, session, now_s)
-    elif session.residency is Residency.FAILED:
-        session.restarts.renew()
-        yield from wake(world, session)
-    elif session.residency is Residency.HIBERNATED:
-        yield from wake(world, session)
-    else:
+    elif session.turn is None:
+        yield from disturb(world, session)
         yield from deliver_next(world, session, now_s)

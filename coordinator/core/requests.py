@@ -1,8 +1,9 @@
 """What clients ask for: sessions made, found, shown, switched, renamed and closed."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import closing, prompts, storage, workers
+from coordinator.core import closing, hibernation, marks, prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -15,11 +16,13 @@ from coordinator.core.effects import (
     SendHistory,
     SendStatus,
 )
+from coordinator.core.events import Outcome
+from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import normal_name, resolve
-from coordinator.core.residency import hand_over
+from coordinator.core.naming import normal_name
+from coordinator.core.residency import hand_over, wake
 from coordinator.core.restarts import RestartBudget
-from coordinator.core.showing import counts, in_list_order, session_view
+from coordinator.core.showing import counts, session_view
 from coordinator.core.world import COMMAND_LINE, Peer, Session, World
 from protocol import messages as m
 from protocol.errors import (
@@ -68,7 +71,7 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
         yield SendClient(peer, m.ClientPong(boot=world.boot if peer in world.peers else 0))
         return
     if isinstance(message, m.ClientBye):
-        forget(world, peer)
+        forget(world, peer, now_s)
         return
     if peer not in world.peers:
         raise HelloMissing("This coordinator does not know that client yet.")
@@ -76,9 +79,11 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
     yield from _HANDLERS[type(message)](world, peer, message, now_s)
 
 
-def forget(world: World, peer: bytes) -> None:
+def forget(world: World, peer: bytes, now_s: float) -> None:
     """A client is gone; what only it looked at is its own no more."""
     gone = world.peers.pop(peer, None)
+    if gone is not None:
+        _look_away(world, gone, now_s)
     if (
         gone is not None
         and gone.client != COMMAND_LINE
@@ -90,7 +95,7 @@ def forget(world: World, peer: bytes) -> None:
 def forget_silent(world: World, now_s: float) -> None:
     """Forget the clients that ended without a word."""
     for peer in [p for p, known in world.peers.items() if now_s - known.heard_s > CLIENT_SILENCE_S]:
-        forget(world, peer)
+        forget(world, peer, now_s)
 
 
 # ---- create
@@ -106,7 +111,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
         return
     world.check_writable()
     session = _checked(world, order, now_s)
-    world.sessions[session.id] = session
+    world.add(session)
     yield Commit(
         InsertSession(
             session=session.id,
@@ -120,6 +125,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
             at=session.created_at,
             peer=peer,
             request=order.request,
+            starts=session.residency is Residency.STARTING,
         )
     )
 
@@ -142,15 +148,15 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     for what, size, limit in sizes:
         if size > limit:
             raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
-    numbers = {s.number for s in world.sessions.values() if s.holds_name}
-    number = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
+    number = world.roll.free_number()
     name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
     if not world.has_descriptors:
         used, most = world.descriptors_used, world.descriptors_limit or 0
         text = f"The coordinator has {used} of its {most} file descriptors open, too many for one more session."
         raise DescriptorsShort(text, used=used, limit=most)
-    holders = [s.name for s in sorted(world.sessions.values(), key=lambda s: s.number) if s.holds_slot]
-    if not world.has_free_slot:
+    has_slot = world.has_free_slot and not world.line
+    if not has_slot and not order.queue:
+        holders = [s.name for s in sorted(world.roll.holders, key=lambda s: s.number)]
         limit = world.settings.max_active_sessions
         raise SessionLimit(f"All {limit} slots are held, by: {', '.join(holders)}.", limit=limit, holders=holders)
     return Session(
@@ -166,31 +172,38 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         last_active_at=world.wall_s(now_s),
         used_s=now_s,
         restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
-        residency=Residency.STARTING,
+        residency=Residency.STARTING if has_slot else Residency.HIBERNATED,
         is_committed=False,
     )
 
 
 def _free_name(world: World, number: int) -> str:
-    holders = [s for s in world.sessions.values() if s.holds_name]
-    taken = {s.name for s in holders} | {s.renaming for s in holders}
-    return next(n for n in (f"session-{i}" for i in range(number, number + len(taken) + 1)) if n not in taken)
+    return next(n for n in (f"session-{i}" for i in itertools.count(number)) if world.roll.owner_of(n) is None)
 
 
 def _own_name(world: World, text: str, session: Session | None) -> str:
     name = normal_name(text)
-    holders = [s for s in world.sessions.values() if s is not session and s.holds_name]
-    holder = next((s for s in holders if name in {s.name, s.renaming}), None)
-    if holder is not None and holder.is_closed:
+    owner = world.roll.owner_of(name)
+    if owner is None or owner is session:
+        return name
+    if owner.is_closed:
         raise NameTaken(f"The session named {name!r} is still being closed.", hint="Try again.")
-    if holder is not None:
-        raise NameTaken(f"There is a session named {name!r} already.")
-    return name
+    raise NameTaken(f"There is a session named {name!r} already.")
 
 
-def on_session_inserted(world: World, session: Session, change: InsertSession) -> Iterator[Effect]:
-    """The new session is durable: answer, and make it the client's active one if it has none."""
+def on_session_inserted(
+    world: World, session: Session, change: InsertSession, outcome: Outcome, now_s: float
+) -> Iterator[Effect]:
+    """The new session is durable: answer, and make it the client's active one if it has none.
+
+    A slot was kept for its worker, or it gets in line.
+    """
     session.is_committed = True
+    if change.starts:
+        yield from workers.on_epoch(world, session, outcome, now_s)
+    elif session.residency is Residency.HIBERNATED:
+        session.token_sha256 = outcome.token_sha256
+        yield from wake(world, session)
     world.moved[session.id] = (None, "created")
     known = world.peers.get(change.peer)
     client = known.client if known else COMMAND_LINE
@@ -211,7 +224,7 @@ def _answer(world: World, peer: bytes, request: int, session: Session | None) ->
 def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterator[Effect]:
     del now_s
     if order.session is not None:
-        yield _answer(world, peer, order.request, resolve(order.session, world.listed()))
+        yield _answer(world, peer, order.request, world.find(order.session))
         return
     active = world.active.get(world.peers[peer].client)
     yield _answer(world, peer, order.request, world.sessions.get(active) if active else None)
@@ -219,10 +232,7 @@ def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterat
 
 def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Iterator[Effect]:
     del now_s
-    chosen = [s for s in world.listed() if order.everything or not s.is_closed]
-    if order.waiting:
-        chosen = [s for s in chosen if s.unread]
-    page = in_list_order(chosen)[order.offset :][: PAGE_SESSIONS + 1]
+    page = world.roll.page(order.offset, PAGE_SESSIONS + 1, waiting=order.waiting, everything=order.everything)
     client = world.peers[peer].client
     views = [session_view(world, s, client) for s in page[:PAGE_SESSIONS]]
     yield SendClient(peer, m.SessionsAnswer(request=order.request, sessions=views, more=len(page) > PAGE_SESSIONS))
@@ -230,7 +240,7 @@ def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Ite
 
 def _fetch(world: World, peer: bytes, order: m.Fetch, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if order.view:
         yield from _seen(world, session)
     yield SendHistory(peer, order.request, session.id, order.after_seq)
@@ -260,23 +270,33 @@ def _activate(world: World, client: str, session: Session) -> Iterator[Effect]:
 
 def _switch(world: World, peer: bytes, order: m.Switch, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if session.is_closed:
         raise SessionClosed(f"The session {session.name!r} is closed.")
     yield from _activate(world, world.peers[peer].client, session)
     yield _answer(world, peer, order.request, session)
 
 
+def _look_away(world: World, known: Peer, now_s: float) -> None:
+    """What a person worked on until now was used until now."""
+    left = world.sessions.get(known.attached or "")
+    if left is not None and not known.observes:
+        left.used_s = now_s
+    known.attached, known.observes = None, False
+
+
 def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterator[Effect]:
-    del now_s
     known = world.peers[peer]
-    if order.session is None:
-        known.attached = None
+    session = None if order.session is None else world.find(order.session)
+    _look_away(world, known, now_s)
+    if session is None:
         yield SendClient(peer, m.Attached(request=order.request, session=None))
         return
-    session = resolve(order.session, world.listed())
-    known.attached = session.id
+    known.attached, known.observes = session.id, order.observes
     yield from _seen(world, session)
+    if not order.observes and session.residency is not Residency.FAILED:
+        session.used_s = now_s
+        yield from disturb(world, session)
     turn = session.turn
     said = "".join(turn.text) if turn else ""
     yield SendClient(
@@ -287,32 +307,36 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
             turn_id=turn.turn_id if turn else None,
             pieces=turn.pieces if turn else 0,
             text=said.encode()[-PAGE_BYTES:].decode(errors="ignore"),
+            draft=session.draft,
         ),
     )
 
 
 def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterator[Effect]:
     del now_s
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     name = _own_name(world, order.name, session)
     world.check_writable()
     if session.renaming not in {None, name}:
         raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
     session.renaming = name
+    if session.holds_name:
+        world.roll.reserve(name, session.id)
     yield Commit(SaveName(session.id, name, peer, order.request))
 
 
 def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Effect]:
     """The name is durable: tell the worker, whose process is named after it, and the client."""
-    session.name = change.name
+    before, session.name = session.name, change.name
     session.renaming = None
+    world.roll.renamed(session, before)
     if session.peer is not None:
         yield workers.tell_name(session.peer, session)
     yield _answer(world, change.peer, change.request, session)
 
 
 def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[Effect]:
-    session = resolve(order.session, world.listed())
+    session = world.find(order.session)
     if not session.is_closed:
         world.check_writable()
     yield from closing.close(world, session, (peer, order.request), now_s)
@@ -354,6 +378,10 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Rename: _rename,
     m.Close: _close,
     m.Attach: _attach,
+    m.Hibernate: hibernation.hibernate,
+    m.Wake: hibernation.awaken,
+    m.Mark: marks.mark,
+    m.Delete: marks.delete,
     m.Listen: _listen,
     m.Backup: _backup,
     m.GetStatus: _status,

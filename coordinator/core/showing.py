@@ -1,6 +1,9 @@
 """Sessions and refusals as peers see them."""
 
-from coordinator.core.lifecycle import LIST_ORDER, Residency
+from collections.abc import Iterator
+
+from coordinator.core.effects import SendClient
+from coordinator.core.lifecycle import Residency
 from coordinator.core.world import Session, World
 from protocol import messages as m
 from protocol.errors import ChatCoordError
@@ -23,9 +26,9 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         work_detail=_work_detail(world, session),
         display=session.display,
         unread=session.unread,
-        pinned=False,
+        pinned=session.is_pinned,
         attached=world.is_attached(session.id),
-        archived=False,
+        archived=session.is_archived,
         messages=session.messages,
         tokens=session.tokens,
         pid=session.pid,
@@ -47,19 +50,18 @@ def _work_detail(world: World, session: Session) -> dict[str, str | int | float 
     return None
 
 
-def in_list_order(sessions: list[Session]) -> list[Session]:
-    """Return the sessions with those first that need a person; within a word by number."""
-    return sorted(sessions, key=lambda s: (LIST_ORDER.index(s.display), s.number, s.created_at))
+def tell(world: World, change: m.Changed | m.StoreState) -> Iterator[SendClient]:
+    """Push a change to everybody who listens."""
+    return (SendClient(peer, change) for peer, known in world.peers.items() if known.listens)
 
 
 def counts(world: World) -> SessionCounts:
     """Return how many sessions there are, by where they are; live counts those that hold a slot."""
-    residencies = [s.residency for s in world.listed()]
     return SessionCounts(
-        live=world.slots_held,
-        queued=residencies.count(Residency.QUEUED),
-        hibernated=residencies.count(Residency.HIBERNATED),
-        total=len(residencies),
+        live=world.roll.slots_held,
+        queued=world.roll.count(Residency.QUEUED),
+        hibernated=world.roll.count(Residency.HIBERNATED),
+        total=len(world.sessions),
         max_active=world.settings.max_active_sessions,
     )
 

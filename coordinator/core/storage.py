@@ -7,11 +7,12 @@ store tells that it takes changes again, everything goes on by itself.
 
 from collections.abc import Iterator
 
-from coordinator.core import closing, turns, workers
+from coordinator.core import closing, hibernation, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
     Change,
     Commit,
+    DeleteSession,
     Effect,
     InsertPrompt,
     InsertRetry,
@@ -19,12 +20,14 @@ from coordinator.core.effects import (
     Note,
     SaveActive,
     SaveClosed,
+    SaveMark,
     SaveName,
+    SaveSnapshot,
     SendClient,
 )
 from coordinator.core.events import CommitFailed, StoreTurned
 from coordinator.core.lifecycle import Residency
-from coordinator.core.showing import refusal
+from coordinator.core.showing import refusal, tell
 from coordinator.core.world import World
 from protocol.errors import StoreFailed, StoreReadOnly
 from protocol.messages import StoreState
@@ -35,10 +38,10 @@ def on_turned(world: World, event: StoreTurned, now_s: float) -> Iterator[Effect
     world.store_fault, world.store_hint = event.reason, event.hint
     yield Note("store is read-only" if event.reason else "store takes changes again", {"reason": event.reason})
     world.changes += 1
-    yield from (SendClient(peer, state(world, now_s)) for peer, known in world.peers.items() if known.listens)
+    yield from tell(world, state(world, now_s))
     if event.reason is None:
         yield from offer_again(world)
-        for session in list(world.sessions.values()):
+        for session in world.roll.holders:
             yield from turns.deliver_next(world, session, now_s)
 
 
@@ -55,15 +58,24 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
     error: StoreFailed | StoreReadOnly = StoreFailed(f"The database did not take the change: {event.reason}.")
     if world.store_fault is not None:
         error = world.read_only()
+    if isinstance(change, SaveActive):
+        world.unsaved[subject(change)] = change
+        return
+    if change.session not in world.sessions:  # it was deleted meanwhile, so what was asked of it is refused
+        if isinstance(change, InsertPrompt | InsertRetry | SaveName | SaveMark | DeleteSession):
+            yield SendClient(change.peer, refusal(change.request, error))
+        return
     match change:
         case InsertSession():
-            world.sessions.pop(change.session, None)
-            world.moved.pop(change.session, None)
+            world.remove(world.session(change.session))
             yield SendClient(change.peer, refusal(change.request, error))
         case InsertPrompt() | InsertRetry():
             yield SendClient(change.peer, refusal(change.request, error))
         case SaveName():
-            world.session(change.session).renaming = None
+            session = world.session(change.session)
+            if change.name != session.name:
+                world.roll.unreserve(change.name, session.id)
+            session.renaming = None
             yield SendClient(change.peer, refusal(change.request, error))
         case BumpEpoch():
             session = world.session(change.session)
@@ -71,6 +83,11 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
                 yield from workers.no_process(world, session, error.message, now_s, is_fatal=True)
             else:
                 world.unsaved[subject(change)] = change
+        case SaveSnapshot():
+            yield from hibernation.on_snapshot_failed(world, world.session(change.session), now_s)
+        case SaveMark() | DeleteSession():
+            world.session(change.session).is_deleting = False
+            yield SendClient(change.peer, refusal(change.request, error))
         case SaveClosed():
             world.unsaved[subject(change)] = change
             yield from closing.on_close_failed(world.session(change.session), error)

@@ -46,7 +46,7 @@ def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effec
 
 def redeliver(world: World, now_s: float) -> Iterator[Effect]:
     """Send deliveries again that nobody has confirmed."""
-    for session in world.sessions.values():
+    for session in world.roll.holders:
         turn = session.turn
         if turn is None or turn.prompt is None or turn.turn_id or turn.is_ending or session.peer is None:
             continue

@@ -22,9 +22,9 @@ from coordinator.core.effects import (
 )
 from coordinator.core.events import Outcome, SpawnFailed, WorkerExited, WorkerSpawned, WorkerSpoke
 from coordinator.core.lifecycle import Fact, Residency
-from coordinator.core.residency import end, put_to_sleep, wake
+from coordinator.core.residency import dismiss, end, is_wanted_awake, put_to_sleep, wake
 from coordinator.core.world import Session, World
-from protocol.messages import Fenced, Hello, Leave, Renamed, Welcome
+from protocol.messages import Fenced, Hello, Leave, Renamed, SnapshotWanted, Welcome
 from protocol.views import ExitCard, Memory
 
 # Silence of a worker's main loop after which it is ended: ten missed heartbeats.
@@ -48,21 +48,23 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
         yield from _gone(world, session, now_s)
         return
     session.has_process = True
-    session.is_ending = session.is_enrolled = False
+    session.worker_epoch = session.epoch
+    session.is_ending = session.is_enrolled = session.is_leaving = session.is_restored = False
+    session.is_snapshot_ordered = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
 
 def on_spawned(world: World, event: WorkerSpawned, now_s: float) -> Iterator[Effect]:
     """The process exists: remember it for the next coordinator, and give it until start_timeout_s to say hello."""
     session = world.sessions.get(event.session)
-    if session is None or session.epoch != event.epoch:
+    if session is None or session.worker_epoch != event.epoch:
         yield EndWorker(event.session, event.epoch, "SIGKILL")
         return
     session.pid = event.pid
     session.heard_s = now_s
     yield Commit(SaveRoster(session.id, event.epoch, event.pid, event.start_ticks))
     yield StartTimer(("start", session.id, event.epoch), world.settings.start_timeout_s)
-    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+    if session.residency is Residency.STOPPING or session.is_leaving:
         yield from end(session)
 
 
@@ -85,20 +87,24 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
     ):
         yield SendWorker(event.peer, Fenced(reason="There is a newer worker, or no such session."))
         return
-    if session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
+    if session.residency is Residency.STOPPING or session.is_leaving:
         session.peer = event.peer
         yield from endings.take_over(world, session, hello, now_s)
         yield SendWorker(event.peer, Leave())
         return
-    if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE}:
+    if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE, Residency.HIBERNATING}:
         yield SendWorker(event.peer, Fenced(reason=f"The session is {session.residency}."))
         return
-    is_back = session.residency is Residency.LIVE
-    world.move(session, Fact.SAID_HELLO)
+    is_back = session.residency not in {Residency.STARTING, Residency.WAKING}
+    if session.residency is not Residency.HIBERNATING:
+        world.move(session, Fact.SAID_HELLO)
     session.peer = event.peer
     session.pid = hello.pid
     session.heard_s = now_s
     yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=session.system))
+    if session.residency is Residency.HIBERNATING:
+        yield SendWorker(event.peer, SnapshotWanted(n=session.snapshots_wanted))
+        return
     if not is_back:
         yield Commit(SaveFailed(session.id, failed=False))
     yield from endings.take_over(world, session, hello, now_s)
@@ -119,7 +125,7 @@ def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     if session.residency is Residency.STOPPED:
         yield from endings.cancel_waiting(world, session, now_s)
         yield from closing.closed(world, session)
-    elif session.waiting:
+    elif is_wanted_awake(world, session):
         yield from wake(world, session)
 
 
@@ -129,7 +135,7 @@ def _gone(world: World, session: Session, now_s: float) -> Iterator[Effect]:
 def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]:
     """A worker is dead. An idle session sleeps; one with work gets a new worker."""
     session = world.sessions.get(event.session)
-    if session is None or session.epoch != event.epoch or not session.has_process:
+    if session is None or session.worker_epoch != event.epoch or not session.has_process:
         return
     was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
     was_large = (session.memory.rss_bytes or 0) > OOM_SUSPECT_BYTES
@@ -167,7 +173,7 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
 def on_spawn_failed(world: World, event: SpawnFailed, now_s: float) -> Iterator[Effect]:
     """The launcher could not start the process."""
     session = world.sessions.get(event.session)
-    if session is not None and session.epoch == event.epoch and session.has_process:
+    if session is not None and session.worker_epoch == event.epoch and session.has_process:
         session.has_process = False
         yield from no_process(world, session, event.reason, now_s, is_fatal=event.fatal)
 
@@ -191,6 +197,8 @@ def _crashed(
     yield Commit(SaveExit(session.id, session.epoch, session.exit_card))
     if is_idle:
         world.move(session, Fact.DIED_IDLE)
+        if session.wakers:  # somebody waits for it to be awake, and it was on its way
+            yield from wake(world, session)
         return
     world.move(session, Fact.DIED_BUSY)
     yield from endings.blame(world, session, now_s)
@@ -248,7 +256,7 @@ def on_start_deadline(world: World, session: Session, epoch: int, now_s: float) 
 
 def on_grace_over(session: Session, epoch: int) -> Iterator[Effect]:
     """Still there after being asked: kill it."""
-    if session.epoch == epoch and session.has_process:
+    if session.worker_epoch == epoch and session.has_process:
         yield EndWorker(session.id, epoch, "SIGKILL")
 
 
@@ -258,7 +266,7 @@ def notice_stall(world: World, now_s: float) -> None:
     world.stepped_s = now_s
     if gap_s > STALL_S:
         world.resumed_s = now_s
-        for session in world.sessions.values():
+        for session in world.roll.holders:
             session.heard_s = min(now_s, session.heard_s + gap_s)
         for peer in world.peers.values():
             peer.heard_s = min(now_s, peer.heard_s + gap_s)
@@ -266,7 +274,7 @@ def notice_stall(world: World, now_s: float) -> None:
 
 def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
     """End workers whose main loop fell silent."""
-    for session in world.sessions.values():
+    for session in world.roll.holders:
         is_silent = session.residency is Residency.LIVE and now_s - session.heard_s > SILENCE_S
         if is_silent and session.has_process and not session.is_ending:
             yield from end(session)
@@ -278,18 +286,21 @@ def check_heartbeats(world: World, now_s: float) -> Iterator[Effect]:
 def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
     """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they are lost."""
     world.is_draining = True
-    for session in list(world.sessions.values()):
+    for session in (*world.roll.holders, *(world.sessions[key] for key in world.line if key in world.sessions)):
         may_finish = session.residency is Residency.LIVE and session.turn is not None and not is_urgent
         if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
             world.move(session, Fact.LEAVE_ORDERED)
+        elif session.residency is Residency.HIBERNATING and is_urgent and not session.is_snapshot_ordered:
+            yield from dismiss(world, session)
         elif session.residency in {Residency.STARTING, Residency.WAKING, Residency.LIVE} and not may_finish:
-            yield from put_to_sleep(world, session)
+            yield from dismiss(world, session) if is_urgent else put_to_sleep(world, session)
     world.line.clear()
     yield StartTimer(("drain", "", 0), DRAIN_S)
 
 
 def on_drain_over(world: World) -> Iterator[Effect]:
-    """Time is up for running turns."""
-    for session in list(world.sessions.values()):
-        if session.residency is Residency.LIVE:
-            yield from put_to_sleep(world, session)
+    """Time is up for running turns, and for workers that did not say what is to be kept."""
+    for session in world.roll.holders:
+        is_asking = session.residency is Residency.HIBERNATING and not session.is_snapshot_ordered
+        if session.residency is Residency.LIVE or (is_asking and not session.is_leaving):
+            yield from dismiss(world, session)

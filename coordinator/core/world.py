@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
+from coordinator.core.naming import resolve
 from coordinator.core.restarts import RestartBudget
+from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
 from protocol.views import ExitCard, Memory
@@ -76,6 +78,8 @@ class Session:
     residency: Residency = Residency.HIBERNATED
     work: Work = Work.IDLE
     epoch: int = 0
+    # The epoch of the process that runs, or ran last: hibernation counts the epoch on before that process is dead.
+    worker_epoch: int = 0
     token_sha256: bytes = b""
     renaming: str | None = None
     is_committed: bool = True
@@ -87,6 +91,9 @@ class Session:
     # The store knows the process, so the next coordinator will adopt it: before that nothing is delivered to it.
     is_enrolled: bool = False
     unread: bool = False
+    is_pinned: bool = False
+    is_archived: bool = False
+    draft: str = ""
     waiting_since: float | None = None
     messages: int = 0
     tokens: int = 0
@@ -98,6 +105,19 @@ class Session:
     # prompt would take an earlier one for a copy.
     ending: set[int] = field(default_factory=set)
     closers: list[tuple[bytes, int]] = field(default_factory=list)
+    # Who waits to hear that it sleeps, or that it is awake.
+    sleepers: list[tuple[bytes, int]] = field(default_factory=list)
+    wakers: list[tuple[bytes, int]] = field(default_factory=list)
+    # The worker has its conversation.
+    is_restored: bool = False
+    # Of the questions for a snapshot, how many; whether the last one's answer is on its way to the store; and whether
+    # nobody waits for it any more, because the worker is leaving without.
+    snapshots_wanted: int = 0
+    is_snapshot_ordered: bool = False
+    is_leaving: bool = False
+    # A worker that was busy is not asked to sleep again before (monotonic seconds).
+    rests_until_s: float = 0.0
+    is_deleting: bool = False
     # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
     is_close_committed: bool = False
 
@@ -122,6 +142,11 @@ class Session:
         return self.residency in HOLDS_SLOT
 
     @property
+    def needs_person(self) -> bool:
+        """Say whether it waits: for an answer to its question, or for somebody to see its answer."""
+        return self.unread or self.work is Work.REQUIRES_ACTION
+
+    @property
     def display(self) -> str:
         """The word that lists show."""
         return display(self.residency, self.work, is_unread=self.unread)
@@ -135,6 +160,7 @@ class Peer:
     heard_s: float
     listens: bool = False
     attached: str | None = None
+    observes: bool = False
     follows: set[tuple[str, int]] = field(default_factory=set)
 
     def sees(self, session: str, seq: int) -> bool:
@@ -153,6 +179,7 @@ class World:
     boot: int = 0
     node: str = ""
     sessions: dict[str, Session] = field(default_factory=dict)
+    roll: Roll = field(default_factory=Roll)
     peers: dict[bytes, Peer] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
     line: deque[str] = field(default_factory=deque)
@@ -209,28 +236,45 @@ class World:
         """Yield the sessions that are in the store."""
         return (s for s in self.sessions.values() if s.is_committed)
 
-    @property
-    def slots_held(self) -> int:
-        """How many sessions hold a slot."""
-        return sum(s.holds_slot for s in self.sessions.values())
+    def find(self, text: str) -> Session:
+        """Return the session that a text means, of those that are in the store.
+
+        Raises:
+            SessionUnknown: none.
+            NameAmbiguous: several; lists them.
+        """
+        return resolve(text, [s for s in self.roll.candidates(text) if s.is_committed])
+
+    def add(self, session: Session) -> None:
+        """Take in a session."""
+        self.sessions[session.id] = session
+        self.roll.add(session)
+        if session.is_committed:
+            self.roll.show(session)
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that is not in the store, or not any more."""
+        del self.sessions[session.id]
+        self.moved.pop(session.id, None)
+        self.roll.remove(session)
 
     @property
     def has_free_slot(self) -> bool:
         """Say whether one more worker may start."""
-        return self.slots_held < self.settings.max_active_sessions and self.has_descriptors
+        return self.roll.slots_held < self.settings.max_active_sessions and self.has_descriptors
 
     @property
     def has_descriptors(self) -> bool:
         """Say whether there are file descriptors for one more worker beside those that are on their way."""
         if self.descriptors_limit is None:
             return True
-        starting = sum(s.residency in {Residency.STARTING, Residency.WAKING} for s in self.sessions.values())
+        starting = self.roll.count(Residency.STARTING) + self.roll.count(Residency.WAKING)
         wanted = self.descriptors_used + DESCRIPTORS_A_START * (starting + 1)
         return wanted <= DESCRIPTORS_SHARE * self.descriptors_limit
 
     def is_attached(self, session: str) -> bool:
-        """Say whether a person looks at the session."""
-        return any(p.attached == session for p in self.peers.values())
+        """Say whether a person works on the session; one who only observes does not count."""
+        return any(p.attached == session and not p.observes for p in self.peers.values())
 
     def is_watched(self, session: str, seq: int) -> bool:
         """Say whether somebody looks at the session or waits for this reply, so that it is seen as it comes."""
@@ -247,9 +291,10 @@ class World:
         Raises:
             IllegalTransition: the fact cannot happen there; nothing changed.
         """
-        after = next_residency(session.residency, fact)
+        before, after = session.residency, next_residency(session.residency, fact)
         self.touch(session, fact.value)
         session.residency = after
+        self.roll.moved(session, before)
 
     def turn_fact(self, session: Session, fact: TurnFact) -> None:
         """Change work.

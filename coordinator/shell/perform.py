@@ -78,6 +78,10 @@ class Hands:
                 self._send_history(effect)
             case e.SendHistoryBack():
                 self._send_history_back(effect)
+            case e.SendRestore():
+                self._send_restore(effect)
+            case e.DropFiles():
+                self._drop_files(effect.session)
             case e.SendStatus():
                 self._to_client(effect.peer, m.StatusAnswer(request=effect.request, status=self._status(effect)))
             case e.MakeBackup():
@@ -141,6 +145,21 @@ class Hands:
             log.error("history cannot be read", extra={"session": order.session, "reason": reason})
 
         self.store.ask(records.history_before(order.session, order.before_seq), answer, failed)
+
+    def _send_restore(self, order: e.SendRestore) -> None:
+        def answer(stored: records.Stored) -> None:
+            self._to_worker(order.peer, m.Restore(snapshot=stored.snapshot, rows=stored.rows, more=stored.more))
+
+        def failed(reason: str) -> None:
+            log.error("snapshot cannot be read", extra={"session": order.session, "reason": reason})
+
+        question = functools.partial(records.restore, session=order.session, skip=order.skip)
+        self.store.ask(question, answer, failed)
+
+    def _drop_files(self, session: str) -> None:
+        for folder in (self.home.logs, self.home.outboxes):
+            for path in folder.glob(f"{session}*"):
+                path.unlink(missing_ok=True)
 
     def _status(self, order: e.SendStatus) -> Status:
         name = self.settings.default_model

@@ -6,6 +6,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,6 +18,10 @@ from protocol.views import ErrorView, ExitCard, HistoryRow
 TOKEN_BYTES = 32
 # Rows of one page at most, however small they are.
 PAGE_ROWS = 500
+# The newest snapshot and the one before it.
+SNAPSHOTS_KEPT = 2
+# Tables that have rows of sessions.
+OF_SESSIONS = ("messages", "exits", "snapshots", "active")
 
 
 # ---- birth
@@ -67,6 +72,9 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             unanswered=tuple(unanswered.get(row["id"], [])),
             pid=row["pid"],
             start_ticks=row["start_ticks"],
+            pinned=bool(row["pinned"]),
+            archived=bool(row["archived"]),
+            draft=row["draft"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
     )
@@ -92,7 +100,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
     digest = hashlib.sha256(token).digest()
     db.execute(
         "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
-        " last_active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+        " last_active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             change.name,
@@ -102,24 +110,43 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
             change.system,
             change.cwd,
             json.dumps(change.env),
+            int(change.starts),
             digest,
             change.at,
             change.at,
         ),
     )
-    return Outcome(epoch=1, token=token, token_sha256=digest)
+    return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
 
 
 @apply.register
 def _(change: e.BumpEpoch, db: sqlite3.Connection) -> Outcome:
+    return _next_epoch(db, change.session)
+
+
+def _next_epoch(db: sqlite3.Connection, session: str) -> Outcome:
     token = secrets.token_bytes(TOKEN_BYTES)
     digest = hashlib.sha256(token).digest()
     (epoch,) = db.execute(
         "UPDATE sessions SET epoch = epoch + 1, token_sha256 = ?, pid = NULL, start_ticks = NULL WHERE id = ?"
         " RETURNING epoch",
-        (digest, change.session),
+        (digest, session),
     ).fetchone()
     return Outcome(epoch=epoch, token=token, token_sha256=digest)
+
+
+@apply.register
+def _(change: e.SaveSnapshot, db: sqlite3.Connection) -> Outcome:
+    db.execute(
+        "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
+        (change.session, change.epoch, change.through_seq, change.data, change.at),
+    )
+    db.execute(
+        "DELETE FROM snapshots WHERE session = ? AND epoch NOT IN"
+        " (SELECT epoch FROM snapshots WHERE session = ? ORDER BY epoch DESC LIMIT ?)",
+        (change.session, change.session, SNAPSHOTS_KEPT),
+    )
+    return _next_epoch(db, change.session)
 
 
 _PROMPTS = (
@@ -237,6 +264,20 @@ def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
 
 
 @apply.register
+def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of three words
+    return Outcome()
+
+
+@apply.register
+def _(change: e.DeleteSession, db: sqlite3.Connection) -> Outcome:
+    for table in OF_SESSIONS:
+        db.execute(f"DELETE FROM {table} WHERE session = ?", (change.session,))  # noqa: S608 - our own words
+    db.execute("DELETE FROM sessions WHERE id = ?", (change.session,))
+    return Outcome()
+
+
+@apply.register
 def _(change: e.SaveClosed, db: sqlite3.Connection) -> Outcome:
     db.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (change.session,))
     return Outcome()
@@ -282,6 +323,26 @@ def history_before(
     """Ask for the newest page of history before a seq, and whether there is more."""
     bound = (1 << 62) if before_seq is None else before_seq
     return functools.partial(_page, sql="seq < ? ORDER BY seq DESC", session=session, bound=bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a worker that wakes begins with: a snapshot and what came after it, or without one a page of history."""
+
+    snapshot: bytes | None
+    rows: list[HistoryRow]
+    more: bool
+
+
+def restore(db: sqlite3.Connection, *, session: str, skip: int) -> Stored:
+    """Ask for the newest snapshot but ``skip``, with the first page of what came after it."""
+    found = db.execute(
+        "SELECT through_seq, data FROM snapshots WHERE session = ? ORDER BY epoch DESC LIMIT 1 OFFSET ?",
+        (session, skip),
+    ).fetchone()
+    if found is None:
+        return Stored(None, *history_before(session, None)(db))
+    return Stored(found["data"], *history_after(session, found["through_seq"])(db))
 
 
 def _page(db: sqlite3.Connection, *, sql: str, session: str, bound: int) -> tuple[list[HistoryRow], bool]:

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -11,7 +11,8 @@ CREATE TABLE sessions (
     system TEXT, cwd TEXT NOT NULL, env TEXT NOT NULL,
     epoch INTEGER NOT NULL, token_sha256 BLOB NOT NULL, pid INTEGER, start_ticks INTEGER,
     closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
-    exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL
+    exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL,
+    pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
 CREATE TABLE messages (
@@ -24,12 +25,21 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX idems ON messages (session, idem) WHERE idem IS NOT NULL;
 CREATE UNIQUE INDEX replies ON messages (session, reply_to) WHERE reply_to IS NOT NULL;
 CREATE TABLE exits (session TEXT NOT NULL, epoch INTEGER NOT NULL, card TEXT NOT NULL);
+CREATE TABLE snapshots (
+    session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL, through_seq INTEGER NOT NULL,
+    data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch)
+);
 CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 """
 # What turns the schema of a version into that of the next.
 MIGRATIONS = {
     1: "ALTER TABLE messages ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE messages ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;",
+    2: "ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE sessions ADD COLUMN draft TEXT NOT NULL DEFAULT '';"
+    " CREATE TABLE snapshots (session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL,"
+    " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));",
 }
 # Every version has had these; a database without them is not ours.
 TABLES = frozenset({"meta", "sessions", "messages", "active"})

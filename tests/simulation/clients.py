@@ -114,6 +114,7 @@ class Client:
             name = None if rng.random() < 0.3 else rng.choice(NAMES)
             key = f"{world.next_id():016x}"
             order = {"type": rng.choice(TYPES), "model": None, "system": None, "cwd": "/", "env": {}}
+            order["queue"] = rng.random() < 0.7
             return m.Create(request=number, id=key, name=name, **order)
         return rng.choices(WISHES, SHARES)[0](self, number, rng.choice(sessions))
 
@@ -140,8 +141,25 @@ class Client:
     def _close(self, number: int, session: str) -> m.Request:
         return m.Close(request=number, session=session)
 
+    def _hibernate(self, number: int, session: str) -> m.Request:
+        return m.Hibernate(request=number, session=session)
+
+    def _wake(self, number: int, session: str) -> m.Request:
+        return m.Wake(request=number, session=session)
+
+    def _mark(self, number: int, session: str) -> m.Request:
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft"))
+        value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        return m.Mark(request=number, session=session, mark=mark, value=value)
+
+    def _delete(self, number: int, session: str) -> m.Request:
+        victim = self.world.time.rng.choice(list(self.world.disk.sessions))
+        self.world.ledger.doomed[victim] = True
+        return m.Delete(request=number, session=victim)
+
     def _attach(self, number: int, session: str) -> m.Request:
-        return m.Attach(request=number, session=session if self.world.time.chance(0.5) else None)
+        observes = self.world.time.chance(0.3)
+        return m.Attach(request=number, session=session if self.world.time.chance(0.5) else None, observes=observes)
 
     def _listen(self, number: int, session: str) -> m.Request:
         return m.Listen(request=number)
@@ -201,6 +219,11 @@ class Client:
             ledger.acknowledge(message.session, message.seq, request.idem, request.text)
         elif isinstance(request, m.Retry) and isinstance(message, m.Ack):
             ledger.counts["retries acknowledged"] += 1
+        elif isinstance(request, m.Delete):
+            self.world.told_deleted(request.session)
+        elif isinstance(request, m.Hibernate):
+            must(message.session.residency in {"hibernated", "queued"}, "5: told to sleep and awake", message)
+            ledger.counts["sessions hibernated by hand"] += 1
         elif isinstance(request, m.Close):
             self.world.told_closed(request.session)
         elif isinstance(request, m.Listen):
@@ -214,5 +237,6 @@ class Client:
 WISHES = (
     Client._submit, Client._retry, Client._use_a_key_again, Client._rename, Client._close, Client._attach,
     Client._listen, Client._switch, Client._list, Client._get, Client._status, Client._history,
+    Client._hibernate, Client._wake, Client._mark, Client._delete,
 )  # fmt: skip
-SHARES = (700, 20, 5, 25, 4, 50, 20, 20, 40, 40, 10, 66)
+SHARES = (640, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6)

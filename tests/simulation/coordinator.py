@@ -18,6 +18,7 @@ from tests.simulation.workers import Worker
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+Question = e.SendHistory | e.SendHistoryBack | e.SendRestore
 TICK_S = 1.0
 GROUP = 64
 PROBE_S = 1.0
@@ -43,7 +44,7 @@ class Coordinator:
         self.is_frozen = False
         self.watched: dict[tuple[str, int], Worker] = {}
         self._inbox: deque[ev.Event] = deque()
-        self._jobs: deque[e.Change | e.SendHistory | e.SendHistoryBack] = deque()
+        self._jobs: deque[e.Change | Question] = deque()
         self._is_committing = self._is_read_only = False
         self._perform = {
             e.SendClient: self._send_client,
@@ -51,6 +52,8 @@ class Coordinator:
             e.Commit: self._commit,
             e.SendHistory: self._ask_store,
             e.SendHistoryBack: self._ask_store,
+            e.SendRestore: self._ask_store,
+            e.DropFiles: self._note,
             e.SendStatus: self._send_status,
             e.SendEndpoint: self._send_endpoint,
             e.SpawnWorker: self._spawn,
@@ -67,8 +70,8 @@ class Coordinator:
         disk.boots += 1
         stored = disk.load()
         for worker in self.world.workers:
-            row = disk.sessions[worker.session]
-            if worker.is_alive and (row.epoch, row.pid) == (worker.epoch, worker.pid):
+            row = disk.sessions.get(worker.session)
+            if row is not None and worker.is_alive and (row.epoch, row.pid) == (worker.epoch, worker.pid):
                 worker.is_announced = True
                 self.watched[worker.session, worker.epoch] = worker
         self.invariants.booting()
@@ -86,7 +89,7 @@ class Coordinator:
     @property
     def queued(self) -> list[e.Change]:
         """Changes that are ordered and not durable."""
-        return [job for job in self._jobs if not isinstance(job, (e.SendHistory, e.SendHistoryBack))]
+        return [job for job in self._jobs if not isinstance(job, Question)]
 
     @property
     def is_idle(self) -> bool:
@@ -158,7 +161,7 @@ class Coordinator:
         self.invariants.ordered(effect.change)
         self._ask_store(effect.change)
 
-    def _ask_store(self, job: "e.Change | e.SendHistory | e.SendHistoryBack") -> None:
+    def _ask_store(self, job: "e.Change | Question") -> None:
         self._jobs.append(job)
         if not self._is_committing:
             self._is_committing = True
@@ -185,10 +188,12 @@ class Coordinator:
             if is_full:
                 self.world.time.after(PROBE_S, self._probe)
         for job in jobs:
-            if isinstance(job, (e.SendHistory, e.SendHistoryBack)):
+            if isinstance(job, Question):
                 self._answer(job)
             elif is_full:
                 told.append(ev.CommitFailed(job, "disk full"))
+            elif not self.world.disk.knows(job):
+                told.append(ev.CommitFailed(job, "no such session", is_final=True))
             else:
                 told.append(ev.Committed(job, self.world.disk.apply(job)))
         if self.world.faults.kills_coordinator_here("between COMMIT and what follows"):
@@ -205,7 +210,12 @@ class Coordinator:
                 self._is_read_only = False
                 self.post(ev.StoreTurned(None))
 
-    def _answer(self, job: "e.SendHistory | e.SendHistoryBack") -> None:
+    def _answer(self, job: "Question") -> None:
+        if job.session not in self.world.disk.sessions:
+            return
+        if isinstance(job, e.SendRestore):
+            self._restore(job)
+            return
         rows = self.world.disk.sessions[job.session].rows
         if isinstance(job, e.SendHistory):
             page = self.world.disk.history(job.session, job.after_seq + 1, job.after_seq + PAGE)
@@ -219,6 +229,15 @@ class Coordinator:
             # A worker asks its way back to the first row; two pages show that it does.
             answer = m.HistoryBack(rows=page, more=last > PAGE and job.before_seq is None)
         self.world.network.to_peer(job.peer, answer)
+
+    def _restore(self, job: e.SendRestore) -> None:
+        """The newest snapshot but some, with all that came after it."""
+        stored = self.world.disk.sessions[job.session]
+        found = stored.snapshots[::-1][job.skip :][:1]
+        snapshot = found[0].data if found else None
+        first = found[0].through_seq + 1 if found else len(stored.rows) - PAGE + 1
+        rows = self.world.disk.history(job.session, first, len(stored.rows))
+        self.world.network.to_peer(job.peer, m.Restore(snapshot=snapshot, rows=rows, more=not found and first > 1))
 
     # ---- processes
 
@@ -275,6 +294,6 @@ class Coordinator:
                 self.invariants.left()
             while self._jobs and not self.world.faults.disk_is_full:
                 job = self._jobs.popleft()
-                if not isinstance(job, (e.SendHistory, e.SendHistoryBack)):
+                if not isinstance(job, Question) and self.world.disk.knows(job):
                     self.world.disk.apply(job)
         self.world.coordinator_ends("coordinator left its workers" if order.keeps_workers else "coordinator left")

@@ -38,6 +38,10 @@ class Stored:
     closed: bool = False
     failed: bool = False
     unread: bool = False
+    pinned: bool = False
+    archived: bool = False
+    draft: str = ""
+    snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
     rows: list[Row] = field(default_factory=list)
     idems: dict[str, Row] = field(default_factory=dict)
@@ -56,6 +60,7 @@ class Disk:
         self._apply = {
             e.InsertSession: self._insert_session,
             e.BumpEpoch: self._bump,
+            e.SaveSnapshot: self._save_snapshot,
             e.InsertPrompt: self._insert_prompt,
             e.InsertRetry: self._insert_retry,
             e.InsertReply: self._insert_reply,
@@ -70,8 +75,17 @@ class Disk:
         return ev.Outcome()
 
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
-        self.sessions[change.session] = row = Stored(change, change.name)
+        self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
         return self._token(row)
+
+    def knows(self, change: e.Change) -> bool:
+        """Say whether the change is about a session that is there; others the database refuses for good."""
+        return isinstance(change, (e.InsertSession, e.SaveActive)) or change.session in self.sessions
+
+    def _save_snapshot(self, change: e.SaveSnapshot) -> ev.Outcome:
+        row = self.sessions[change.session]
+        row.snapshots = [*row.snapshots[-1:], change]
+        return self._bump(e.BumpEpoch(change.session))
 
     def _bump(self, change: e.BumpEpoch) -> ev.Outcome:
         row = self.sessions[change.session]
@@ -153,6 +167,10 @@ class Disk:
                 row.card = change.card
             case e.SaveName():
                 row.name = change.name
+            case e.SaveMark():
+                setattr(row, change.mark, change.value)
+            case e.DeleteSession():
+                del self.sessions[change.session]
             case e.SaveClosed():
                 row.closed = True
             case e.SaveFailed():
@@ -191,6 +209,9 @@ class Disk:
                 ),
                 pid=row.pid,
                 start_ticks=None if row.pid is None else 1,
+                pinned=row.pinned,
+                archived=row.archived,
+                draft=row.draft,
             )
             for key, row in self.sessions.items()
         )

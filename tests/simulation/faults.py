@@ -97,6 +97,10 @@ class Faults:
         """Say whether a worker stops answering for good."""
         return self._is(0.02)
 
+    def damages_snapshot(self) -> bool:
+        """Say whether a snapshot cannot be read."""
+        return self._is(0.05)
+
     def spawn_fails(self) -> bool:
         """Say whether fork has no memory."""
         return self._is(self._spawn_failures)

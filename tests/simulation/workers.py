@@ -1,10 +1,11 @@
 """A worker process: what ``workers.shell.loop`` does, with the real ``Turns`` and a death between any two lines."""
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from protocol import messages as m
-from protocol.views import ErrorView, Usage
+from protocol.views import ErrorView, HistoryRow, Usage
 from tests.simulation.violation import must
 from workers.core.turns import Running, Turns
 
@@ -40,6 +41,8 @@ class Worker:
         self._turns = Turns()
         self._boot: int | None = None
         self._is_restored = False
+        self._skip: int | None = 0
+        self._known: list[list[int | str]] = []
         self._oldest: int | None = None
         self._waiting: m.Deliver | None = None
         self._wanting: Running | None = None
@@ -52,6 +55,8 @@ class Worker:
             m.Leave: self._on_leave,
             m.Pong: self._on_pong,
             m.HistoryBack: self._on_history,
+            m.Restore: self._on_restore,
+            m.SnapshotWanted: self._on_snapshot_wanted,
             m.Deliver: self._on_deliver,
             m.Rack: self._on_rack,
             m.Endpoint: self._on_endpoint,
@@ -173,18 +178,56 @@ class Worker:
             self._send(m.EndpointWanted(session=self.session, epoch=self.epoch))
 
     def _fetch_back(self) -> None:
+        if self._skip is not None:
+            self._send(m.RestoreWanted(session=self.session, epoch=self.epoch, skip=self._skip))
+            return
         self._send(m.FetchBack(session=self.session, epoch=self.epoch, before_seq=self._oldest))
+
+    def _on_restore(self, stored: m.Restore) -> None:
+        if self._is_restored or self._skip is None:
+            return
+        if stored.snapshot is None:
+            self._skip = None
+            self._on_history(m.HistoryBack(rows=stored.rows, more=stored.more))
+        elif self.world.faults.damages_snapshot():
+            self.world.ledger.counts["snapshots damaged"] += 1
+            self._skip = self._skip + 1 if self._skip == 0 else None
+            self._fetch_back()
+        else:
+            self._known = json.loads(stored.snapshot)
+            self.world.ledger.counts["snapshots used"] += 1
+            self._on_history(m.HistoryBack(rows=stored.rows, more=False))
 
     def _on_history(self, page: m.HistoryBack) -> None:
         if self._is_restored:
             return
+        self._learn(page.rows)
         if page.more and page.rows:
             self._oldest = min(row.seq for row in page.rows)
             self._fetch_back()
             return
         self._is_restored = True
+        self._send(m.Restored(session=self.session, epoch=self.epoch, source="history", exchanges=len(self._known)))
+        self.world.knows_its_history(self.session, self._known)
         if self._waiting is not None:
             self._on_deliver(self._waiting)
+
+    def _learn(self, rows: list[HistoryRow]) -> None:
+        """Keep the prompts that are over, with how."""
+        replies = {row.reply_to: row.text for row in rows if row.reply_to is not None}
+        new = [[row.seq, replies[row.seq]] for row in rows if row.seq in replies]
+        self._known = sorted([*self._known, *new])
+
+    def _on_snapshot_wanted(self, wanted: m.SnapshotWanted) -> None:
+        if self.world.faults.hangs_here():
+            return  # it never answers the question
+        is_busy = self._turns.running is not None or self._turns.unconfirmed is not None or not self._is_restored
+        if is_busy or self.world.time.chance(0.05):
+            self._send(m.Busy(session=self.session, epoch=self.epoch, n=wanted.n, why="something runs"))
+            return
+        through = max((seq for seq, _ in self._known), default=0)
+        data = json.dumps(self._known).encode()
+        self._send(m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data))
 
     def _on_deliver(self, deliver: m.Deliver) -> None:
         if not self._is_restored:
@@ -258,6 +301,7 @@ class Worker:
         if self._dies_here("between the outbox and REPLY"):
             return
         self._turns.finish(reply)
+        self._known.append([running.seq, reply.text])
         self._hand_over(reply)
         self._dies_here("between REPLY and RACK")
 

@@ -52,6 +52,7 @@ class World:
             restart_limit=rng.choice((5, 1_000_000)),
             restart_limit_total=rng.choice((20, 1_000_000)),
             on_interrupt=on_interrupt,
+            idle_hibernate_s=rng.choice((0, 2, 900)),
         )
         self.most_sessions = rng.randint(2, 10)
         self.think_s = rng.choice((0.05, 0.3, 1.0))
@@ -100,6 +101,7 @@ class World:
         for client in self.clients:
             client.leave()
         self.faults.calm()
+        self._take_out_pins()
         until_s = self.time.now_s + QUIET_S
         while not self._is_at_rest() and self.time.now_s < until_s:
             next_s = self.time.now_s + 1.0
@@ -109,6 +111,13 @@ class World:
         self.ledger.is_settled_on(self.disk)
         self.ledger.counts["quiet barriers"] += 1
         self._crashes_at_barrier = self.crashes
+
+    def _take_out_pins(self) -> None:
+        """Pinned sessions keep their slots for ever, so for those in line somebody has to take the pins out."""
+        for row in self.disk.sessions.values():
+            row.pinned = False
+        for session in self.coordinator.machine.world.sessions.values() if self.coordinator else ():
+            session.is_pinned = False
 
     def _is_at_rest(self) -> bool:
         return (
@@ -189,6 +198,15 @@ class World:
         if coordinator is not None and worker.is_announced:
             self.time.soon(0.05, coordinator.bury, worker, signal, code)
 
+    def knows_its_history(self, session: str, known: list[list[int | str]]) -> None:
+        """5: whoever wakes knows every prompt that was over when it was let in, and how, once and in order."""
+        row = self.disk.sessions.get(session)
+        if row is not None:
+            seqs = [seq for seq, _ in known]
+            must(seqs == sorted(set(seqs)), "5: a worker knows an exchange twice", session, seqs)
+            for seq, text in known:
+                must(row.replies[seq].text == text, "5: a worker knows another reply", session, seq, text)
+
     # ---- messages
 
     def arrive(self, peer: bytes, message: m.ToClient | m.ToWorker) -> None:
@@ -229,6 +247,11 @@ class World:
     def open_sessions(self) -> list[str]:
         """Sessions that are not closed, as far as the disk knows."""
         return [key for key, row in self.disk.sessions.items() if not row.closed]
+
+    def told_deleted(self, session: str) -> None:
+        """A client was told that the session is no more."""
+        must(session not in self.disk.sessions, "a session that was deleted is there", session)
+        self.ledger.counts["sessions deleted"] += 1
 
     def told_closed(self, session: str) -> None:
         """A client was told that the session is closed: from here on it must be."""

@@ -36,26 +36,42 @@ class SimulatedStore:
     boots: int = 1
 
     def apply(self, change: e.Change) -> ev.Outcome:
-        row = self.sessions.get(getattr(change, "session", None) or "", {})
+        applied = {
+            e.InsertSession: self._insert_session,
+            e.BumpEpoch: self._bump,
+            e.SaveSnapshot: self._save_snapshot,
+            e.InsertPrompt: self._insert_prompt,
+            e.InsertRetry: self._insert_retry,
+            e.InsertReply: self._insert_reply,
+        }.get(type(change))
+        if applied is not None:
+            return applied(change)
+        if isinstance(change, e.SaveActive):
+            self.active.pop(change.client, None)
+            if change.session is not None:
+                self.active[change.client] = change.session
+        else:
+            self._save(change, self.sessions[change.session])
+        return ev.Outcome()
+
+    def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
+        self.sessions[change.session] = {
+            "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
+            "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
+            "pinned": False, "archived": False, "draft": "",
+        }  # fmt: skip
+        self.messages[change.session] = []
+        return self._bump(change) if change.starts else ev.Outcome(epoch=0)
+
+    def _save_snapshot(self, change: e.SaveSnapshot) -> ev.Outcome:
+        row = self.sessions[change.session]
+        row["snapshots"] = [*row["snapshots"][-1:], change]
+        return self._bump(change)
+
+    def _save(self, change: e.Change, row: dict) -> None:
         match change:
-            case e.InsertSession():
-                self.sessions[change.session] = {
-                    "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
-                    "unread": False, "pid": None, "card": None, "digest": b"",
-                }  # fmt: skip
-                self.messages[change.session] = []
-                return self._bump(change.session)
-            case e.BumpEpoch():
-                return self._bump(change.session)
-            case e.InsertPrompt():
-                return self._insert_prompt(change)
-            case e.InsertReply():
-                row["unread"] = change.unread
-                return self._insert_reply(change)
             case e.SaveStarted():
                 self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
-            case e.InsertRetry():
-                return self._insert_retry(change)
             case e.SaveCrashes() | e.SaveResumed():
                 self._save_fate(change)
             case e.SaveRoster():
@@ -65,17 +81,16 @@ class SimulatedStore:
                 row["card"] = change.card
             case e.SaveName():
                 row["name"] = change.name
+            case e.SaveMark():
+                row[change.mark] = change.value
             case e.SaveClosed():
                 row["closed"] = True
             case e.SaveFailed():
                 row["failed"] = change.failed
             case e.SaveSeen():
                 row["unread"] = False
-            case e.SaveActive():
-                self.active.pop(change.client, None)
-                if change.session is not None:
-                    self.active[change.client] = change.session
-        return ev.Outcome()
+            case e.DeleteSession():
+                del self.sessions[change.session], self.messages[change.session]
 
     def _save_fate(self, change: e.SaveCrashes | e.SaveResumed) -> None:
         row = self.messages[change.session][change.seq - 1]
@@ -84,7 +99,8 @@ class SimulatedStore:
         else:
             row.update(resumed=change.epoch, turn_id=None)
 
-    def _bump(self, session: str) -> ev.Outcome:
+    def _bump(self, change: e.Change) -> ev.Outcome:
+        session = change.session
         row = self.sessions[session]
         row["epoch"] += 1
         row["pid"] = None
@@ -122,6 +138,7 @@ class SimulatedStore:
         return ev.Outcome(seq=len(rows), text=text)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
+        self.sessions[change.session]["unread"] = change.unread
         rows = self.messages[change.session]
         for row in rows:
             if row.get("reply_to") == change.reply_to:
@@ -163,6 +180,9 @@ class SimulatedStore:
                 ),
                 pid=row["pid"],
                 start_ticks=None if row["pid"] is None else 1,
+                pinned=row["pinned"],
+                archived=row["archived"],
+                draft=row["draft"],
             )
             for key, row in self.sessions.items()
         )
@@ -292,7 +312,7 @@ class Simulated:
         answers = self.say(kind(request=self._requests, **fields), peer)
         return next(a for a in answers if getattr(a, "request", None) == self._requests)
 
-    def order_session(self, name: str | None) -> list[m.Message]:
+    def order_session(self, name: str | None, *, queue: bool = True) -> list[m.Message]:
         """Order a session; the first one has FIRST as its id. Returns what was answered at once."""
         self._orders += 1
         order = m.Create(
@@ -304,6 +324,7 @@ class Simulated:
             system=None,
             cwd="/",
             env={},
+            queue=queue,
         )
         return self.say(order)
 
@@ -348,6 +369,19 @@ class Simulated:
         pid = self.world.sessions[session].pid or 7
         return self.report(session, m.Hello, number, token=token, pid=pid, **fields)
 
+    def doze(self, session: str, epoch: int | None = None) -> list[m.Message]:
+        """Let the worker say what is to be kept, as it was asked last."""
+        number = epoch or self.world.sessions[session].worker_epoch
+        peer = self.peer(session, number)
+        wanted = [message for to, message in self.to_workers if to == peer and isinstance(message, m.SnapshotWanted)]
+        return self.report(session, m.SnapshotTaken, number, n=wanted[-1].n, through_seq=0, data=b"snapshot")
+
+    def rest(self, session: str) -> None:
+        """Let the worker say what is to be kept, and leave."""
+        epoch = self.world.sessions[session].worker_epoch
+        self.doze(session)
+        self.die(session, epoch, signal=None, code=0)
+
     def answer(self, session: str, seq: int, text: str, *, started: bool = True) -> list[m.Message]:
         """Let the worker begin a turn, say a piece, and end it."""
         turn = f"turn-{session}-{seq}"
@@ -373,7 +407,7 @@ class Simulated:
         code: int | None = None,
         outbox: tuple[Record, ...] | None = (),
     ) -> None:
-        number = epoch or self.epoch(session)
+        number = epoch or self.world.sessions[session].worker_epoch
         self.processes.pop((session, number), None)
         kind = "signaled" if signal else "exited"
         self.step(ev.WorkerExited(session, number, kind, signal, code, "last words", outbox))

@@ -37,8 +37,8 @@ def test_a_new_conversation_is_empty():
 
 def test_prompts_and_answers_alternate_in_their_order():
     conversation = Conversation(1000)
-    conversation.add("one?", "one.")
-    conversation.add("two?", "two.")
+    conversation.add(1, "one?", "one.")
+    conversation.add(1, "two?", "two.")
 
     assert conversation.lines(None) == [
         Line("user", "one?"),
@@ -50,14 +50,14 @@ def test_prompts_and_answers_alternate_in_their_order():
 
 def test_an_exchange_without_any_answer_is_left_out():
     conversation = Conversation(1000)
-    conversation.add("one?", "", is_whole=False)
+    conversation.add(1, "one?", "", is_whole=False)
 
     assert conversation.lines(None) == []
 
 
 def test_an_answer_that_was_cut_short_says_so():
     conversation = Conversation(1000)
-    conversation.add("one?", "on", is_whole=False)
+    conversation.add(1, "one?", "on", is_whole=False)
 
     assert texts(conversation) == ["one?", "on" + CUT_SHORT]
 
@@ -108,11 +108,36 @@ def test_waking_restores_what_was_there(exchanges):
     lived, woken = Conversation(200), Conversation(200)
     rows = []
     for i, (asked, answered) in enumerate(exchanges):
-        lived.add(asked, answered)
+        lived.add(2 * i + 1, asked, answered)
         rows += [prompt(2 * i + 1, asked), reply(2 * i + 2, answered, 2 * i + 1)]
     woken.restore(rows)
 
     assert woken.lines(None) == lived.lines(None)
+
+
+@given(EXCHANGES, st.integers(0, 12))
+def test_a_snapshot_with_what_came_after_it_is_what_was_there(exchanges, at):
+    lived, woken = Conversation(200), Conversation(200)
+    rows = []
+    kept = ([], 0)
+    for i, (asked, answered) in enumerate(exchanges):
+        if i == at:
+            kept = (lived.exchanges, lived.through_seq)
+            rows = []
+        lived.add(2 * i + 1, asked, answered)
+        rows += [prompt(2 * i + 1, asked), reply(2 * i + 2, answered, 2 * i + 1)]
+    woken.resume(*kept)
+    woken.restore([row for row in rows if row.seq > kept[1]])
+
+    assert woken.lines(None) == lived.lines(None)
+    assert woken.through_seq == lived.through_seq
+
+
+def test_a_turn_without_a_word_is_over_too():
+    conversation = Conversation(1000)
+    conversation.add(7, "one?", "", is_whole=False)
+
+    assert conversation.through_seq == 7
 
 
 # ---- what fits
@@ -121,15 +146,15 @@ def test_waking_restores_what_was_there(exchanges):
 def test_the_oldest_exchange_goes_when_the_limit_is_passed():
     conversation = Conversation(16)
     for n in "abc":
-        conversation.add(f"{n}{n}{n}?", f"{n}{n}{n}.")
+        conversation.add(1, f"{n}{n}{n}?", f"{n}{n}{n}.")
 
     assert texts(conversation) == ["bbb?", "bbb.", "ccc?", "ccc."]
 
 
 def test_bytes_are_counted_and_not_characters():
     conversation = Conversation(16)
-    conversation.add("éééé", "aaaa")
-    conversation.add("bb", "cccc")
+    conversation.add(1, "éééé", "aaaa")
+    conversation.add(1, "bb", "cccc")
 
     assert texts(conversation) == ["bb", "cccc"]
 
@@ -137,7 +162,7 @@ def test_bytes_are_counted_and_not_characters():
 def test_half_of_the_window_is_left_for_the_prompt_and_the_reply():
     conversation = Conversation(10_000)
     for n in "abc":
-        conversation.add(n * 50, n * 50)
+        conversation.add(1, n * 50, n * 50)
     window = 200 * 2 // BYTES_PER_TOKEN
 
     assert texts(conversation, window) == ["b" * 50, "b" * 50, "c" * 50, "c" * 50]
@@ -155,16 +180,16 @@ def test_of_very_many_short_exchanges_the_newest_are_shown(monkeypatch):
 
 def test_an_old_exchange_that_would_fit_does_not_jump_over_a_newer_one_that_does_not():
     conversation = Conversation(10_000)
-    conversation.add("a", "a")
-    conversation.add("b" * 500, "b" * 500)
-    conversation.add("c", "c")
+    conversation.add(1, "a", "a")
+    conversation.add(1, "b" * 500, "b" * 500)
+    conversation.add(1, "c", "c")
 
     assert texts(conversation, 100) == ["c", "c"]
 
 
 def test_choosing_for_a_small_window_forgets_nothing():
     conversation = Conversation(10_000)
-    conversation.add("one?", "one.")
+    conversation.add(1, "one?", "one.")
     conversation.lines(0)
 
     assert texts(conversation) == ["one?", "one."]
@@ -174,7 +199,7 @@ def test_choosing_for_a_small_window_forgets_nothing():
 def test_what_is_shown_fits_and_is_the_newest_without_a_gap(exchanges, limit_bytes, context_tokens):
     conversation = Conversation(limit_bytes)
     for asked, answered in exchanges:
-        conversation.add(asked, answered)
+        conversation.add(1, asked, answered)
     lines = conversation.lines(context_tokens)
     room = limit_bytes if context_tokens is None else context_tokens * BYTES_PER_TOKEN // 2
 
@@ -188,7 +213,7 @@ def test_what_is_shown_fits_and_is_the_newest_without_a_gap(exchanges, limit_byt
 def test_no_more_is_kept_than_the_limit_but_always_the_newest_exchange(exchanges, limit_bytes):
     conversation = Conversation(limit_bytes)
     for asked, answered in exchanges:
-        conversation.add(asked, answered)
+        conversation.add(1, asked, answered)
     kept = conversation.lines(1_000_000)
 
     assert size(kept) <= limit_bytes or len(kept) == 2

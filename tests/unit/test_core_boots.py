@@ -106,7 +106,7 @@ def test_a_worker_that_outlived_the_coordinator_holds_its_slot_and_is_not_starte
     world.submit("a", "one")
     rebooted(world)
 
-    assert world.create("b").code == "session.limit"
+    assert world.create("b", queue=False).code == "session.limit"
     assert state(world, session)[0] == "waking"
     assert list(world.processes) == [(session, 1)]
 
@@ -167,7 +167,7 @@ def test_a_closed_session_whose_worker_outlived_the_coordinator_only_ends_and_co
     assert effects == [EndWorker(session, 1, "SIGTERM"), StartTimer(("kill", session, 1), 1.5)]
 
     rebooted(world)
-    early = world.create("b")
+    early = world.create("b", queue=False)
     world.die(session, signal="SIGTERM")
 
     assert early.code == "session.limit"

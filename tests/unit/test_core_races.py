@@ -52,6 +52,7 @@ def test_a_session_that_makes_room_does_not_take_the_slot_back_before_the_line()
     world.die(sleeper)
     idle = world.new("idle")
     world.submit("sleeper", "wake up")
+    world.doze(idle)
     world.submit("idle", "a late prompt")
     world.die(idle, signal=None, code=0)
 

@@ -24,7 +24,7 @@ def test_names_and_slots_are_reserved_before_the_commit():
     world = Simulated(commits_at_once=False, max_active_sessions=1)
     world.order_session("a")
     same = world.order_session("a")
-    other = world.order_session("b")
+    other = world.order_session("b", queue=False)
 
     assert [r.code for r in same] == ["name.taken"]
     assert [r.code for r in other] == ["session.limit"]
@@ -44,10 +44,10 @@ def test_the_limit_names_the_holders_and_a_closed_session_frees_its_slot_when_it
     one = world.new("one")
     world.new("two")
 
-    assert "held, by: one, two" in world.create("three").message
+    assert "held, by: one, two" in world.create("three", queue=False).message
 
     world.say(m.Close(request=90, session="one"))
-    still = world.create("three")
+    still = world.create("three", queue=False)
     world.die(one, signal=None, code=0)
     freed = world.create("three")
 

@@ -16,7 +16,8 @@ def sleeping(world: Simulated, *names: str) -> list[str]:
 
 
 def told(world: Simulated, session: str) -> list[type]:
-    return [type(message) for to, message in world.to_workers if to == world.peer(session)]
+    peer = world.peer(session, world.world.sessions[session].worker_epoch)
+    return [type(message) for to, message in world.to_workers if to == peer]
 
 
 def test_who_is_busy_or_looked_at_makes_no_room():
@@ -73,6 +74,10 @@ def test_who_is_put_to_sleep_is_asked_and_killed_when_it_stays():
     idle = world.new("idle")
     world.submit("old", "wake up")
 
+    assert told(world, idle)[-1] is m.SnapshotWanted
+
+    world.doze(idle)
+
     assert told(world, idle)[-1] is m.Leave
     assert world.signals == []
 
@@ -89,6 +94,7 @@ def test_a_prompt_to_a_session_that_is_falling_asleep_wakes_it_again():
     world.ask(m.Attach, session="second")
     world.submit("old", "wake up")
     world.say(m.Close(request=9, session="old"))  # nobody waits for the slot any more
+    world.doze(first)
     world.submit("first", "one")
     world.die(first, signal=None, code=0)
 

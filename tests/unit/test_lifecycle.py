@@ -10,6 +10,7 @@ from coordinator.core.lifecycle import (
     LIST_ORDER,
     RESIDENCY,
     WORK,
+    WORK_IGNORED,
     Fact,
     Residency,
     TurnFact,
@@ -59,9 +60,11 @@ def test_every_fact_in_every_residency_moves_or_is_ignored_or_is_illegal(residen
 
 
 @pytest.mark.parametrize(("work", "fact"), WORK_PAIRS)
-def test_every_fact_during_all_work_moves_or_is_illegal(work, fact):
+def test_every_fact_during_all_work_moves_or_is_ignored_or_is_illegal(work, fact):
     if (work, fact) in WORK:
         assert next_work(work, fact) is WORK[work, fact]
+    elif (work, fact) in WORK_IGNORED:
+        assert next_work(work, fact) is work
     else:
         with pytest.raises(IllegalTransition, match=f"work is {work} cannot see '{fact}'"):
             next_work(work, fact)
@@ -69,15 +72,18 @@ def test_every_fact_during_all_work_moves_or_is_illegal(work, fact):
 
 def test_no_pair_both_moves_and_is_ignored():
     assert RESIDENCY.keys() & IGNORED.keys() == set()
+    assert WORK.keys() & WORK_IGNORED.keys() == set()
 
 
 def test_what_is_ignored_has_its_reason():
-    assert all(len(reason.split()) > 2 for reason in IGNORED.values())
+    assert all(len(reason.split()) > 2 for reason in [*IGNORED.values(), *WORK_IGNORED.values()])
 
 
 def test_every_residency_and_every_fact_has_a_use():
     assert {fact for _, fact in RESIDENCY} == set(Fact)
     assert reachable(R.HIBERNATED) == set(Residency)
+    assert {fact for _, fact in WORK} == set(TurnFact)
+    assert {*WORK.values()} == set(Work)
 
 
 # ---- what is promised
@@ -99,6 +105,8 @@ def test_every_residency_and_every_fact_has_a_use():
         (R.FAILED, F.NO_SLOT, R.QUEUED),
         (R.LIVE, F.DIED_IDLE, R.HIBERNATED),
         (R.LIVE, F.DIED_BUSY, R.BACKOFF),
+        (R.HIBERNATING, F.VETOED, R.LIVE),
+        (R.HIBERNATING, F.INPUT_CAME, R.LIVE),
         (R.BACKOFF, F.DELAY_OVER, R.STARTING),
         (R.BACKOFF, F.LIMIT_REACHED, R.FAILED),
         (R.STOPPING, F.PROCESS_ENDED, R.STOPPED),
@@ -124,6 +132,15 @@ def test_the_documented_transition_happens(before, fact, after):
         (W.RUNNING, T.STARTED, W.RUNNING),
         (W.RUNNING, T.ENDED, W.IDLE),
         (W.RUNNING, T.LOST, W.IDLE),
+        (W.RUNNING, T.WAITED, W.THROTTLED),
+        (W.THROTTLED, T.GRANTED, W.RUNNING),
+        (W.RUNNING, T.ASKED, W.REQUIRES_ACTION),
+        # Illegal in the original; answering a session that waits is the normal case.
+        (W.REQUIRES_ACTION, T.ANSWERED, W.RUNNING),
+        (W.RUNNING, T.CANCEL_ORDERED, W.CANCELLING),
+        (W.THROTTLED, T.CANCEL_ORDERED, W.CANCELLING),
+        (W.REQUIRES_ACTION, T.CANCEL_ORDERED, W.CANCELLING),
+        (W.CANCELLING, T.ENDED, W.IDLE),
     ],
 )
 def test_the_documented_change_of_work_happens(before, fact, after):
@@ -136,9 +153,15 @@ def test_an_idle_session_has_no_turn_to_start_end_or_lose(fact):
         next_work(W.IDLE, fact)
 
 
-def test_a_second_prompt_is_never_delivered_into_a_running_turn():
+@pytest.mark.parametrize("work", sorted(set(Work) - {W.IDLE}))
+def test_a_second_prompt_is_never_delivered_into_a_turn(work):
     with pytest.raises(IllegalTransition):
-        next_work(W.RUNNING, T.DELIVERED)
+        next_work(work, T.DELIVERED)
+
+
+def test_a_turn_that_waits_for_a_person_is_not_lost_with_its_worker():
+    with pytest.raises(IllegalTransition):
+        next_work(W.REQUIRES_ACTION, T.LOST)
 
 
 @pytest.mark.parametrize("residency", Residency)
@@ -181,6 +204,10 @@ def test_a_slot_is_taken_only_by_a_worker_that_is_wanted_or_by_a_slot_that_is_fr
         (R.STOPPING, W.RUNNING, True, "stopping"),
         (R.LIVE, W.RUNNING, True, "running"),
         (R.LIVE, W.RUNNING, False, "running"),
+        (R.LIVE, W.CANCELLING, False, "running"),
+        (R.LIVE, W.THROTTLED, True, "throttled"),
+        (R.LIVE, W.REQUIRES_ACTION, True, "requires_action"),
+        (R.HIBERNATED, W.REQUIRES_ACTION, False, "requires_action"),
         (R.LIVE, W.IDLE, True, "unread"),
         (R.HIBERNATED, W.IDLE, True, "unread"),
         (R.WAKING, W.IDLE, True, "unread"),
@@ -210,6 +237,7 @@ def test_what_needs_a_person_comes_first_in_the_list():
         "failed",
         "backoff",
         "running",
+        "throttled",
         "unread",
         "idle",
         "hibernated",

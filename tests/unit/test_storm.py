@@ -139,7 +139,7 @@ class Storm(RuleBasedStateMachine):
     @invariant()
     def slots_are_never_more_than_the_cap(self) -> None:
         # Adopted workers of an earlier coordinator are the same ones that held a slot there.
-        assert self.world.world.slots_held <= CAP
+        assert self.world.world.roll.slots_held <= CAP
 
     @invariant()
     def names_of_living_sessions_are_unique(self) -> None:

@@ -38,6 +38,8 @@ class Conversation:
         self._limit_bytes = limit_bytes
         self._exchanges: deque[tuple[str, str]] = deque()
         self._bytes = 0
+        # The last prompt that is over: what comes after it is not here yet.
+        self.through_seq = 0
 
     def restore(self, rows: list[HistoryRow]) -> None:
         """Begin with what the store knows; rows may come in any order."""
@@ -45,10 +47,22 @@ class Conversation:
         replies = {row.reply_to: row for row in rows if row.role == "assistant" and row.reply_to is not None}
         for seq in sorted(prompts):
             if seq in replies:
-                self.add(prompts[seq], replies[seq].text, is_whole=replies[seq].stop_reason == "completed")
+                self.add(seq, prompts[seq], replies[seq].text, is_whole=replies[seq].stop_reason == "completed")
 
-    def add(self, prompt: str, reply: str, *, is_whole: bool = True) -> None:
-        """Append an exchange; one without any answer is left out."""
+    def resume(self, exchanges: list[tuple[str, str]], through_seq: int) -> None:
+        """Begin where an earlier worker was."""
+        self._exchanges = deque(exchanges)
+        self._bytes = sum(len(text.encode()) for exchange in exchanges for text in exchange)
+        self.through_seq = through_seq
+
+    @property
+    def exchanges(self) -> list[tuple[str, str]]:
+        """Everything that is kept, oldest first."""
+        return list(self._exchanges)
+
+    def add(self, seq: int, prompt: str, reply: str, *, is_whole: bool = True) -> None:
+        """Append the exchange that began with the prompt ``seq``; one without any answer is left out."""
+        self.through_seq = max(self.through_seq, seq)
         if not reply:
             return
         answer = reply if is_whole else reply + CUT_SHORT

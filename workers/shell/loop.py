@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from protocol import messages as m
@@ -24,13 +25,15 @@ from protocol.logs import log_to
 from protocol.mailbox import Mailbox
 from protocol.outbox import outbox_path
 from protocol.paths import Home, find_running
-from protocol.views import ErrorView, HistoryRow, StopReason, Usage
+from protocol.views import ErrorView, StopReason, Usage
 from workers.core.conversation import Conversation
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
 from workers.models.port import ChatModel, ModelFailed, Question
 from workers.shell.gather import Gatherer
 from workers.shell.outbox import Outbox
+from workers.shell.restoring import Restoring
+from workers.shell.snapshot import Snapshot, pack
 from workers.shell.title import set_title
 
 HEARTBEAT_S = 1.0
@@ -76,8 +79,7 @@ class Worker:
         self._turns = Turns()
         self._boot: int | None = None
         self._welcome: m.Welcome | None = None
-        self._restored: list[HistoryRow] | None = []
-        self._restored_bytes = 0
+        self._restoring = Restoring(fork.session, fork.epoch, self._conversation, self._send)
         self._waiting: m.Deliver | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
@@ -85,6 +87,21 @@ class Worker:
         self._orphan_exit_s = fork.orphan_exit_s
         self._outbox = Outbox(outbox_path(self._home.outboxes, fork.session, fork.epoch))
         self._heard_s = time.monotonic()
+        self._handlers: dict[type[m.Message], Callable[..., None]] = {
+            m.Welcome: self._on_welcome,
+            m.Fenced: self._on_fenced,
+            m.Leave: lambda _: self._leave(EXIT_CLEAN),
+            m.Pong: self._on_pong,
+            m.Restore: self._on_restore,
+            m.HistoryBack: self._on_history,
+            m.Deliver: self._on_deliver,
+            m.Endpoint: self._on_endpoint,
+            m.EndpointRefused: self._on_endpoint_refused,
+            m.Rack: self._on_rack,
+            m.SnapshotWanted: self._on_snapshot_wanted,
+            m.Renamed: lambda renamed: set_title(renamed.name),
+            m.Refused: self._on_refused,
+        }
 
     async def serve(self) -> int:
         """Run until told to leave."""
@@ -145,8 +162,8 @@ class Worker:
                     loop_lag_ms=lag_ms,
                 )
             )
-            if self._restored is not None:
-                self._fetch_back()
+            if not self._restoring.is_done:
+                self._restoring.ask()
 
     def _look_elsewhere(self) -> None:
         """Connect to the sockets of the coordinator that runs now, if they are not the known ones."""
@@ -167,37 +184,41 @@ class Worker:
         except ChatCoordError as error:
             log.warning("unreadable message", extra={"error": error.message})
             return
-        match message:
-            case m.Welcome():
-                self._on_welcome(message)
-            case m.Fenced():
-                log.warning("fenced", extra={"reason": message.reason})
-                self._leave(EXIT_FENCED)
-            case m.Leave():
-                self._leave(EXIT_CLEAN)
-            case m.Pong():
-                if message.boot != self._boot:
-                    self._say_hello()
-            case m.HistoryBack():
-                self._on_history(message)
-            case m.Deliver():
-                self._on_deliver(message)
-            case m.Rack():
-                hit("worker.racked")
-                if self._turns.confirm(message.turn_id):
-                    self._outbox.trim()
-                hit("worker.trimmed")
-            case m.Renamed():
-                set_title(message.name)
-            case m.Endpoint():
-                if self._endpoint is not None and not self._endpoint.done():
-                    self._endpoint.set_result(message)
-            case m.EndpointRefused():
-                if self._endpoint is not None and not self._endpoint.done():
-                    why = message.error
-                    self._endpoint.set_exception(ModelFailed(why.code, why.message, hint=why.hint))
-            case m.Refused():
-                log.warning("refused", extra={"code": message.code, "reason": message.message})
+        self._handlers[type(message)](message)
+
+    def _on_fenced(self, message: m.Fenced) -> None:
+        log.warning("fenced", extra={"reason": message.reason})
+        self._leave(EXIT_FENCED)
+
+    def _on_pong(self, message: m.Pong) -> None:
+        if message.boot != self._boot:
+            self._say_hello()
+
+    def _on_restore(self, message: m.Restore) -> None:
+        self._restoring.on_restore(message)
+        self._go_on()
+
+    def _on_history(self, message: m.HistoryBack) -> None:
+        self._restoring.on_history(message)
+        self._go_on()
+
+    def _on_rack(self, message: m.Rack) -> None:
+        hit("worker.racked")
+        if self._turns.confirm(message.turn_id):
+            self._outbox.trim()
+        hit("worker.trimmed")
+
+    def _on_endpoint(self, message: m.Endpoint) -> None:
+        if self._endpoint is not None and not self._endpoint.done():
+            self._endpoint.set_result(message)
+
+    def _on_endpoint_refused(self, message: m.EndpointRefused) -> None:
+        if self._endpoint is not None and not self._endpoint.done():
+            why = message.error
+            self._endpoint.set_exception(ModelFailed(why.code, why.message, hint=why.hint))
+
+    def _on_refused(self, message: m.Refused) -> None:
+        log.warning("refused", extra={"code": message.code, "reason": message.message})
 
     def _leave(self, code: int) -> None:
         hit("worker.leaving")
@@ -211,36 +232,46 @@ class Worker:
         self._welcome = welcome
         hit("worker.welcomed")
         set_title(welcome.name)
-        if self._restored is not None:
-            self._fetch_back()
+        if not self._restoring.is_done:
+            self._restoring.ask()
         if self._turns.unconfirmed is not None:
             self._send(self._turns.unconfirmed)
         if self._endpoint is not None and not self._endpoint.done():
             self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
 
-    def _fetch_back(self) -> None:
-        rows = self._restored or []
-        before = min((row.seq for row in rows), default=None)
-        self._send(m.FetchBack(session=self._session, epoch=self._epoch, before_seq=before))
-
-    def _on_history(self, page: m.HistoryBack) -> None:
-        if self._restored is None:
-            return
-        known = {row.seq for row in self._restored}
-        self._restored += [row for row in page.rows if row.seq not in known]
-        self._restored_bytes += sum(len(row.text) for row in page.rows)
-        if page.more and self._restored_bytes < RESTORE_BYTES:
-            self._fetch_back()
-            return
-        self._conversation.restore(self._restored)
-        self._restored = None
-        hit("worker.restored")
-        if self._waiting is not None:
+    def _go_on(self) -> None:
+        """Begin what was delivered before the conversation was there."""
+        if self._restoring.is_done and self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._on_deliver(waiting)
 
+    def _on_snapshot_wanted(self, wanted: m.SnapshotWanted) -> None:
+        """Say all that is to be kept, or that this is no time to leave; either way go on as before."""
+        why = self._why_busy()
+        if why is not None:
+            self._send(m.Busy(session=self._session, epoch=self._epoch, n=wanted.n, why=why))
+            return
+        conversation = self._conversation
+        data = pack(
+            Snapshot(session=self._session, through_seq=conversation.through_seq, exchanges=conversation.exchanges)
+        )
+        hit("worker.snapshot_taken")
+        self._send(
+            m.SnapshotTaken(
+                session=self._session, epoch=self._epoch, n=wanted.n, through_seq=conversation.through_seq, data=data
+            )
+        )
+
+    def _why_busy(self) -> str | None:
+        """Return what would be lost if the session hibernated now; None when nothing would."""
+        if self._turns.running is not None:
+            return "a turn runs"
+        if self._turns.unconfirmed is not None:
+            return "its reply is not confirmed yet"
+        return None if self._restoring.is_done else "its conversation is not restored yet"
+
     def _on_deliver(self, deliver: m.Deliver) -> None:
-        if self._restored is not None:
+        if not self._restoring.is_done:
             self._waiting = deliver
             return
         hit("worker.delivered")
@@ -270,7 +301,7 @@ class Worker:
         gatherer.flush()
         hit("worker.streamed")
         text = cut("".join(said), REPLY_BYTES, CUT_MARK.format(limit=REPLY_BYTES))
-        self._conversation.add(running.prompt, text, is_whole=stop_reason == "completed")
+        self._conversation.add(running.seq, running.prompt, text, is_whole=stop_reason == "completed")
         reply = m.Reply(
             session=self._session,
             epoch=self._epoch,
