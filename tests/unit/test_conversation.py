@@ -173,7 +173,7 @@ def test_of_very_many_short_exchanges_the_newest_are_shown(monkeypatch):
     monkeypatch.setattr(conversation_module, "MOST_EXCHANGES", 3)
     conversation = Conversation(10_000)
     for n in "abcde":
-        conversation.add(n, n)
+        conversation.add(1, n, n)
 
     assert texts(conversation, None) == texts(conversation, 1_000) == list("ccddee")
 
