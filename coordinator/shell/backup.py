@@ -73,15 +73,21 @@ def publish(scratch: Path, target: Path, is_over: Callable[[], bool] = lambda: F
     except DamageFound as error:
         raise StoreRefused(f"What was copied is {error}.", hint=RESCUE) from error
     except (sqlite3.Error, OSError) as error:
-        raise refused(error, target) from error
+        raise refused(error, scratch, target) from error
     finally:
         discard(scratch)
     return Copied(size, sessions)
 
 
-def refused(error: sqlite3.Error | OSError, target: Path) -> StoreRefused:
+def refused(error: sqlite3.Error | OSError, source: Path, target: Path) -> StoreRefused:
     """Return the refusal of a copy that could not be made."""
-    return StoreRefused(f"The copy {target} could not be made: {fault_of(error, target).reason}.", hint=RESCUE)
+    return StoreRefused(f"The copy {target} could not be made: {reason_of(error, source, target)}.", hint=RESCUE)
+
+
+def reason_of(error: sqlite3.Error | OSError, source: Path, target: Path) -> str:
+    """Return why a copy could not be made: what is damaged is the source, what cannot be written is the copy."""
+    fault = fault_of(error, target)
+    return fault_of(error, source).reason if fault.lasts else fault.reason
 
 
 def sync(path: Path) -> int:

@@ -44,15 +44,15 @@ class Carver:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open("rb") as file:
-            head = file.read(FILE_HEADER_BYTES)
+        self._size = path.stat().st_size if path.exists() else 0  # its log may be left
+        head = self._read(0, FILE_HEADER_BYTES)
         (size,) = struct.unpack(">H", head[16:18].rjust(2, b"\0"))
         self._page_bytes = size if size >= 512 and size & (size - 1) == 0 else USUAL_PAGE_BYTES  # noqa: PLR2004
         self._newer = self._read_log()
         self._where: dict[tuple[str, int], tuple[int, int]] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.last: dict[str, int] = {}
-        for number in sorted({*range(1, path.stat().st_size // self._page_bytes + 1), *self._newer}):
+        for number in sorted({*range(1, self._size // self._page_bytes + 1), *self._newer}):
             self._look_at(number)
 
     def seqs(self, session: str) -> list[int]:
@@ -82,9 +82,14 @@ class Carver:
     def _page(self, number: int) -> bytes:
         if number in self._newer:
             return self._newer[number]
+        return self._read((number - 1) * self._page_bytes, self._page_bytes)
+
+    def _read(self, at: int, count: int) -> bytes:
+        if at >= self._size:
+            return b""
         with self._path.open("rb") as file:
-            file.seek((number - 1) * self._page_bytes)
-            return file.read(self._page_bytes)
+            file.seek(at)
+            return file.read(count)
 
     def _look_at(self, number: int) -> None:
         page = self._page(number)

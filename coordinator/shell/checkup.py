@@ -180,7 +180,7 @@ def _sqlite() -> Check:
 def _database(home: Home, *, is_up: bool) -> Check:
     if is_up:
         return Check("database", True, "skipped: the coordinator has it open")
-    if not os.path.lexists(home.database):
+    if not os.path.lexists(home.database) and not store_check.is_there(home.database):
         return Check("database", True, "there is none yet")
     is_ok, finding = store_check.look(home.database)
     if find_running(home) is not None:  # it was started meanwhile, and wrote under our eyes
@@ -189,6 +189,8 @@ def _database(home: Home, *, is_up: bool) -> Check:
         f"Keep a copy of {home.database.name}*. `chat-coord export --all DIR` saves what can be read of it,"
         " `chat-coord restore FILE` puts a backup in its place."
     )
+    if store_check.is_newer(home.database):
+        fix = "Install the chat-coord that wrote it, or a newer one."
     return Check("database", is_ok, finding, None if is_ok else fix)
 
 

@@ -41,7 +41,7 @@ class Files:
         Raises:
             sqlite3.Error, OSError: it cannot be used; nothing was changed.
         """
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists() or store_check.is_there(self.path):
             log.info("database looked through", extra={"finding": store_check.examine(self.path, START_CHECK_S)})
         db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_MS / 1000)
         try:

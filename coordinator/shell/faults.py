@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.shell.schema import NewerSchema
+from coordinator.shell.store_check import DamageFound
 from protocol.errors import StoreFailed
 
 # An extended result code keeps its kind in the low byte.
@@ -29,6 +30,8 @@ def fault_of(error: sqlite3.Error | OSError, path: Path) -> Fault:
     """Return what is wrong with the database at the path."""
     if isinstance(error, OSError):
         return _of_system(error, path)
+    if isinstance(error, DamageFound):
+        return Fault(f"{path} is {error}", RESCUE, lasts=True)
     home = path.parent
     match _kind(error):
         case sqlite3.SQLITE_FULL:

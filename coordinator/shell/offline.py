@@ -21,7 +21,7 @@ def back_up(home: Home, file: Path) -> dict[str, object]:
         StoreRefused: there is none, it is damaged, or the file cannot be made.
     """
     with _held(home):
-        if not home.database.is_file():
+        if not store_check.is_there(home.database):
             raise StoreRefused(f"There is no database {home.database}.", hint="Is --home or CHAT_COORD_HOME right?")
         scratch = backup.begin(file)
         try:
@@ -29,7 +29,7 @@ def back_up(home: Home, file: Path) -> dict[str, object]:
                 backup.copy(db, scratch, lambda: None)
             copied = backup.publish(scratch, file)
         except (sqlite3.Error, OSError) as error:
-            raise backup.refused(error, file) from error
+            raise backup.refused(error, home.database, file) from error
         finally:
             backup.discard(scratch)
     return {"file": str(file), "bytes": copied.bytes, "sessions": copied.sessions}

@@ -14,7 +14,7 @@ import msgspec
 
 from coordinator.shell.carve import Carver
 from coordinator.shell.schema import TABLES
-from coordinator.shell.store_check import DamageFound, deadline, open_unchanged, quick_check
+from coordinator.shell.store_check import DamageFound, deadline, is_there, open_unchanged, quick_check
 from protocol.errors import StoreRefused
 from protocol.views import ErrorView, Exported, HistoryRow
 
@@ -39,8 +39,9 @@ def opened(path: Path) -> Iterator["Remains"]:
     Raises:
         StoreRefused: there is none, it is another program's, or nothing of it can be read.
     """
-    if not path.is_file() or not path.stat().st_size:
-        raise StoreRefused(f"There is no database {path}.", hint="Is --home or CHAT_COORD_HOME right?")
+    if not is_there(path):
+        what = f"The database {path} is empty." if path.is_file() else f"There is no database {path}."
+        raise StoreRefused(what, hint="Is --home or CHAT_COORD_HOME right?")
     with contextlib.ExitStack() as stack:
         found: list[str] = []
         db = None

@@ -292,7 +292,7 @@ class Store:
         try:
             backup.copy(db, order.scratch, lambda: self._serve_waiting(db))
         except (sqlite3.Error, OSError) as error:
-            reason = faults.fault_of(error, order.scratch).reason
+            reason = backup.reason_of(error, self._path, order.scratch)
             self._call(lambda: order.failed(reason))
         except _Ending:
             self._call(lambda: order.failed("the coordinator is stopping"))

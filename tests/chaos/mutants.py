@@ -57,7 +57,7 @@ def no_deduplication() -> None:
 
 
 def no_fence() -> None:
-    """A worker of any epoch is let in, and heard."""
+    """A worker of any epoch is let in as soon as there may be one, and heard."""
     import hmac
 
     import msgspec
@@ -71,7 +71,10 @@ def no_fence() -> None:
         message = getattr(event, "message", None)
         session = self.world.sessions.get(getattr(message, "session", ""))
         if session is not None and isinstance(message, m.WorkerSays) and hasattr(message, "epoch"):
-            session.pid = None if isinstance(message, m.Hello) else session.pid
+            if isinstance(message, m.Hello):
+                if not session.has_process:
+                    return []  # it says hello again: now it would be refused, as a session that sleeps has no worker
+                session.pid = None
             event = type(event)(event.peer, msgspec.structs.replace(message, epoch=session.epoch))
         return original(self, event, now_s)
 

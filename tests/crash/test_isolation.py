@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_a_worker_whose_interpreter_hangs_is_replaced(product: Product):
     assert product.json("send", "a", "second")["reply"] == "<first><second>"
 
 
+def test_a_worker_that_hangs_in_the_middle_of_a_turn_and_hears_no_signal_is_killed(product: Product, tmp_path: Path):
+    product.env |= {"CC_FAILPOINT": "worker.piece:sleep=60", "CC_FAILPOINT_ONCE": str(tmp_path)}  # its loop, that is
+    product.run("new", "a")
+    cut = product.json("send", "a", "raw one", code=1)
+    card = product.session("a")["exit_card"]
+
+    assert cut["stop_reason"] == "interrupted"
+    assert (card["reason"], card["signal"]) == ("its main loop stopped answering", "SIGKILL")
+    assert product.json("send", "a", "raw two")["reply"] == "two"
+
+
 def test_a_worker_that_dies_again_and_again_gives_up_with_a_reason_and_others_go_on(product: Product):
     product.configure((product.home / "config.toml").read_text().replace("\n[", "\nrestart_limit = 2\n[", 1))
     product.run("new", "a")
@@ -62,6 +74,25 @@ def test_a_worker_that_dies_again_and_again_gives_up_with_a_reason_and_others_go
     assert failed["exit_card"]["signal"] == "SIGKILL"
     assert failed["exit_card"]["restarts"] == 2
     assert product.json("send", "b", "hello")["reply"] == "<hello>"
+
+
+def test_a_prompt_that_three_workers_died_with_is_skipped_and_the_next_is_served(product: Product, model: ModelServer):
+    product.env["CC_FAILPOINT"] = "worker.delivered:kill"
+    product.run("new", "a")
+    skipped = product.json("send", "a", "deadly", code=1)
+    died = product.session("a")
+
+    assert skipped["stop_reason"] == "poisoned"
+    assert (died["exit_card"]["signal"], died["exit_card"]["seq_in_flight"]) == ("SIGKILL", 1)
+    assert died["epoch"] == 4
+    assert model.calls == []
+
+    product.run("stop")
+    del product.env["CC_FAILPOINT"]
+
+    assert product.json("send", "a", "raw harmless")["reply"] == "harmless"
+    assert [row["stop_reason"] for row in product.json("history", "a")] == [None, "poisoned", None, "completed"]
+    assert model.calls_of("deadly") == []
 
 
 def test_the_zygote_may_die_and_workers_neither_notice_nor_run_out(product: Product):

@@ -1,10 +1,12 @@
 """The check-up: it finds what is wrong, says how to mend it, and touches nothing."""
 
+import contextlib
 import os
 import resource
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -133,6 +135,17 @@ def test_a_damaged_or_foreign_database_is_found(product: Product):
     database.write_bytes(b"not a database at all, but somebody's file" * 100)
 
     assert "file is not a database" in look(product, 1)["database"]["finding"]
+
+
+def test_for_a_newer_database_a_newer_program_is_the_fix(product: Product):
+    product.run("new", "a")
+    product.run("stop")
+    with contextlib.closing(sqlite3.connect(product.home / "chat-coord.db")) as database:
+        database.execute("PRAGMA user_version = 99")
+    newer = look(product, 1)["database"]
+
+    assert "version 99" in newer["finding"]
+    assert newer["fix"] == "Install the chat-coord that wrote it, or a newer one."
 
 
 def test_an_open_home_and_an_open_runtime_folder_are_found_and_stay_as_they_are(product: Product):

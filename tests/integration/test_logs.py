@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.support.product import Product, wait_for
+from tests.support.disks import fill, small_disk
+from tests.support.product import Product, our_processes, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +97,29 @@ def test_following_shows_what_comes_until_it_is_interrupted(product: Product):
         follower.kill()
         follower.wait()
         out.close()
+
+
+@pytest.mark.crash
+def test_a_full_log_folder_stops_nobody(product: Product):
+    logs = product.home / "logs"
+    with small_disk(logs, 1):
+        try:
+            product.run("new", "a")
+            product.run("send", "a", "one")
+            fill(logs / "filler")
+            product.run("new", "b")
+            os.kill(product.live("a")["pid"], signal.SIGKILL)
+
+            assert product.json("send", "a", "two")["reply"] == "<one><two>"
+            assert product.json("send", "b", "three")["reply"] == "<three>"
+
+            os.kill(product.json("status")["pid"], signal.SIGKILL)
+            product.run("start")
+
+            assert product.json("send", "b", "four")["reply"] == "<three><four>"
+        finally:
+            product.stop()
+            wait_for(lambda: not our_processes(product.home.parent))
 
 
 def test_an_unknown_session_is_refused(product: Product):

@@ -62,7 +62,10 @@ class ModelServer:
     # ---- one request
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        body = json.loads(request.rfile.read(int(request.headers["content-length"])))
+        sent = request.rfile.read(int(request.headers["content-length"]))
+        if len(sent) < int(request.headers["content-length"]):
+            return  # the worker was killed while it asked
+        body = json.loads(sent)
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         messages = body["messages"]
         call = Call(messages[-1]["content"], messages, key, time.monotonic())

@@ -87,3 +87,18 @@ def fill(path: Path, *, sessions: int, turns: int, text: str = "word " * 200) ->
 def rows(path: Path, query: str) -> list[tuple]:
     with closing(sqlite3.connect(path)) as db:
         return db.execute(query).fetchall()
+
+
+def lengthen(path: Path, session: str, messages: int, text: str) -> None:
+    """Make the conversation of a session that has one exchange as long as that; nobody may have the database open."""
+    with closing(sqlite3.connect(path)) as db, db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(messages)")]
+        found = db.execute("SELECT * FROM messages WHERE session = ? ORDER BY seq", (session,)).fetchall()
+        first = [dict(zip(columns, row, strict=True)) for row in found]
+        marks = ",".join("?" * len(columns))
+        for seq in range(3, messages + 1, 2):
+            for row, own in (
+                (first[0], {"seq": seq, "idem": f"k{seq}"}),
+                (first[1], {"seq": seq + 1, "reply_to": seq}),
+            ):
+                db.execute(f"INSERT INTO messages VALUES ({marks})", list((row | own | {"text": text}).values()))

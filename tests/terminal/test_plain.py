@@ -54,6 +54,23 @@ def test_a_person_talks_makes_sessions_switches_and_leaves(terminal: pexpect.spa
     assert not product.session("session-1")["attached"]
 
 
+def test_a_terminal_that_is_closed_in_the_middle_of_a_turn_ends_no_session(
+    terminal: pexpect.spawn, product: Product, model: ModelServer
+):
+    terminal.expect("session-1> ")
+    terminal.sendline("wait one")
+    terminal.expect("first half, ")
+    before = product.session("session-1")
+    terminal.close(force=False)  # as the window does: SIGHUP
+    wait_for(lambda: not terminal.isalive())
+    model.gate.set()
+    after = product.wait_session("session-1", lambda s: s["messages"] == 2 and not s["attached"])
+
+    assert (after["pid"], after["epoch"]) == (before["pid"], before["epoch"])
+    assert product.json("history", "session-1")[1]["stop_reason"] == "completed"
+    assert len(model.calls_of("wait one")) == 1
+
+
 def test_what_came_while_a_session_was_in_the_background_is_shown_on_return(
     terminal: pexpect.spawn, model: ModelServer
 ):

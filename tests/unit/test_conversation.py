@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.views import HistoryRow
+from workers.core import conversation as conversation_module
 from workers.core.conversation import BYTES_PER_TOKEN, CUT_SHORT, Conversation, Line
 
 EXCHANGES = st.lists(st.tuples(st.text("aé🙂", max_size=20), st.text("bß", min_size=1, max_size=20)), max_size=12)
@@ -166,6 +167,15 @@ def test_half_of_the_window_is_left_for_the_prompt_and_the_reply():
 
     assert texts(conversation, window) == ["b" * 50, "b" * 50, "c" * 50, "c" * 50]
     assert texts(conversation, window - 1) == ["c" * 50, "c" * 50]
+
+
+def test_of_very_many_short_exchanges_the_newest_are_shown(monkeypatch):
+    monkeypatch.setattr(conversation_module, "MOST_EXCHANGES", 3)
+    conversation = Conversation(10_000)
+    for n in "abcde":
+        conversation.add(1, n, n)
+
+    assert texts(conversation, None) == texts(conversation, 1_000) == list("ccddee")
 
 
 def test_an_old_exchange_that_would_fit_does_not_jump_over_a_newer_one_that_does_not():

@@ -94,6 +94,23 @@ def test_what_is_only_in_the_log_of_a_killed_coordinator_is_exported_too(tmp_pat
     assert found == []
 
 
+@pytest.mark.parametrize("what", ["empty", "gone"])
+def test_of_a_database_that_was_cut_to_nothing_the_log_is_exported(tmp_path, what):
+    path, copy = tmp_path / "chat-coord.db", tmp_path / "copy.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        fill(path, sessions=2, turns=3)
+        db.execute("UPDATE messages SET text = text || '!'")
+        (tmp_path / "copy.db-wal").write_bytes(path.with_name(path.name + "-wal").read_bytes())
+    if what == "empty":
+        copy.touch()
+    sessions, found = read(copy)
+
+    assert sum(text.endswith("!") for s in sessions.values() for text in texts(s).values()) == 13
+    assert any("its write-ahead log is not" in finding for finding in found)
+
+
 @pytest.mark.parametrize("what", ["nothing", "empty", "foreign"])
 def test_what_is_no_store_is_refused(tmp_path, what):
     path = tmp_path / "chat-coord.db"

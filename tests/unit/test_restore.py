@@ -1,5 +1,6 @@
 """A restored store: whole, checked, fenced off from what came after it; the old one is kept."""
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -213,6 +214,18 @@ def test_a_backup_of_a_damaged_store_is_refused_and_leaves_no_file(home, tmp_pat
 
     assert "export --all" in refused.value.hint
     assert [p.name for p in tmp_path.iterdir()] == ["home"]
+
+
+def test_of_a_copy_what_is_damaged_is_the_store_and_what_cannot_be_written_is_the_copy(home, tmp_path):
+    os.truncate(home.database, home.database.stat().st_size // 2)
+    with pytest.raises(StoreRefused) as refused:
+        offline.back_up(home, tmp_path / "copy.db")
+
+    assert f"{home.database} is damaged" in refused.value.message
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    assert str(tmp_path / "copy.db") in backup.reason_of(full, home.database, tmp_path / "copy.db")
 
 
 def test_a_backup_without_a_store_is_refused(tmp_path):

@@ -193,6 +193,7 @@ def test_no_room_for_the_copy_means_no_migration(path, monkeypatch):
         ("foreign", "another program", "restore FILE"),
         ("text", "not a database", "export --all"),
         ("cut", "damaged", "restore FILE"),
+        ("nicked", "in the middle of a page", "export --all"),
         ("page", "damaged", "export --all"),
     ],
 )
@@ -209,6 +210,8 @@ def test_what_cannot_be_used_is_refused_and_not_touched(path, make, said, helps)
         path.write_bytes(b"somebody's own file\n" * 1_000)
     elif make == "cut":
         os.truncate(path, path.stat().st_size // 2)
+    elif make == "nicked":
+        os.truncate(path, path.stat().st_size - 100)
     else:
         with path.open("r+b") as file:
             file.seek(8 * 4_096)
@@ -222,6 +225,30 @@ def test_what_cannot_be_used_is_refused_and_not_touched(path, make, said, helps)
     assert helps in refused.value.hint
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("what", ["empty", "gone"])
+def test_a_log_without_its_database_is_refused_and_kept(path, what):
+    writer(path, 20, 1_000, "kill").communicate(timeout=60)
+    path.unlink()
+    if what == "empty":
+        path.touch()
+    log = path.with_name(path.name + "-wal")
+    before = log.read_bytes()
+    with pytest.raises(StoreFailed, match="its write-ahead log is not"), opened(path):
+        pass
+
+    assert log.read_bytes() == before
+
+
+def test_a_database_that_was_cut_to_nothing_is_not_begun_anew(path):
+    path.touch()
+    (path.parent / "logs").mkdir()
+    (path.parent / "logs" / f"{1:016x}.jsonl").touch()
+    with pytest.raises(StoreFailed, match="the file is empty"), opened(path):
+        pass
+
+    assert path.stat().st_size == 0
 
 
 def test_the_check_at_the_start_is_bounded_and_the_start_goes_on(path, monkeypatch):

@@ -73,6 +73,49 @@ def test_what_is_only_in_the_write_ahead_log_is_looked_at_too(path):
     db.close()
 
 
+@pytest.mark.parametrize("what", ["empty", "gone"])
+def test_the_log_of_a_database_that_was_cut_to_nothing_is_kept(path, tmp_path, what):
+    write(path, "kill")
+    path.unlink()
+    if what == "empty":
+        path.touch()
+    before = files(tmp_path)
+    is_ok, finding = store_check.look(path)
+
+    assert not is_ok
+    assert "its write-ahead log is not" in finding
+    assert files(tmp_path) == before
+
+
+def test_a_cut_in_the_middle_of_a_page_is_told_but_for_a_page_that_the_log_may_have(path, tmp_path):
+    write(path, "close")
+    os.truncate(path, path.stat().st_size - 100)
+
+    assert "in the middle of a page" in store_check.look(path)[1]
+
+    logged = tmp_path / "logged.db"
+    write(logged, "kill")
+    with logged.open("ab") as file:
+        file.write(b"half a page")
+
+    assert store_check.look(logged)[0]
+
+
+def test_an_empty_file_is_no_damage_before_the_first_session(path):
+    path.touch()
+
+    assert store_check.look(path)[0]
+
+    (path.parent / "logs").mkdir()
+    (path.parent / "logs" / "coordinator.log").touch()
+
+    assert store_check.look(path)[0]
+
+    (path.parent / "logs" / f"{1:016x}.jsonl").touch()
+
+    assert "to begin anew" in store_check.look(path)[1]
+
+
 def test_a_folder_in_its_place_a_newer_schema_and_no_file_are_told(path, tmp_path):
     assert store_check.look(tmp_path) == (False, f"{tmp_path} cannot be read: it is no plain file")
     assert store_check.look(path)[0] is False

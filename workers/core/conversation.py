@@ -12,6 +12,9 @@ from protocol.views import HistoryRow
 
 # A rough measure that needs no tokenizer: English text has about four bytes a token.
 BYTES_PER_TOKEN = 4
+# The model library takes about 0.2 ms for each message, and for so long the worker's main loop is not heard. Without a
+# bound a conversation of very many short messages could not go on: its worker would be ended in every turn.
+MOST_EXCHANGES = 2_000
 # Told to the model as an answer that was cut short, so that the next turn knows.
 CUT_SHORT = " […]"
 
@@ -72,13 +75,13 @@ class Conversation:
     def lines(self, context_tokens: int | None) -> list[Line]:
         """Return the newest whole exchanges that fit a window of so many tokens (None: the limit that is kept).
 
-        Half of the window is left for the prompt and the reply.
+        Half of the window is left for the prompt and the reply. There are never more than ``MOST_EXCHANGES``.
         """
         room = self._limit_bytes if context_tokens is None else context_tokens * BYTES_PER_TOKEN // 2
         chosen: list[tuple[str, str]] = []
         for exchange in reversed(self._exchanges):
             room -= sum(len(text.encode()) for text in exchange)
-            if room < 0:
+            if room < 0 or len(chosen) == MOST_EXCHANGES:
                 break
             chosen.append(exchange)
         return [line for prompt, reply in reversed(chosen) for line in (Line("user", prompt), Line("assistant", reply))]
