@@ -19,7 +19,8 @@ class RestartBudget:
     def __init__(self, limit: int, window_s: float) -> None:
         self._limit = limit
         self._window_s = window_s
-        self._spent: deque[float] = deque()
+        # Made with the first restart: most sessions of many never need one.
+        self._spent: deque[float] | None = None
 
     def spend(self, now_s: float) -> float | None:
         """Count a restart.
@@ -34,15 +35,19 @@ class RestartBudget:
         earlier = self.count(now_s)
         if earlier >= self._limit:
             return None
+        if self._spent is None:
+            self._spent = deque()
         self._spent.append(now_s)
         return 0.0 if earlier == 0 else min(FIRST_DELAY_S * 2 ** min(earlier - 1, DOUBLINGS), LONGEST_DELAY_S)
 
     def renew(self) -> None:
         """Forget what was spent: a person asked for another try."""
-        self._spent.clear()
+        self._spent = None
 
     def count(self, now_s: float) -> int:
         """Return the restarts within the window that ends now (monotonic seconds)."""
+        if self._spent is None:
+            return 0
         while self._spent and now_s - self._spent[0] > self._window_s:
             self._spent.popleft()
         return len(self._spent)

@@ -6,6 +6,7 @@ Decisions are made in ``coordinator.core.machine``; deeds are done in ``coordina
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -77,6 +78,7 @@ class Coordinator:
             ChatCoordError: it could not begin; nothing was changed.
         """
         self._loop = asyncio.get_running_loop()
+        gc.disable()  # it would go over all sessions again and again while they are read
         self._folder = folder = runtime_folder(self._home)
         self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
         contents = self._store.open()
@@ -122,6 +124,10 @@ class Coordinator:
             event = await self._inbox.get()
             for effect in self._machine.step(event, time.monotonic()):
                 self._hands.perform(effect)
+            if not gc.isenabled():
+                # The sessions are there: they stay, so no collection looks at them any more.
+                gc.freeze()
+                gc.enable()
         if self._leaving.error is not None:
             raise RuntimeError(self._leaving.error)
 

@@ -49,6 +49,8 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     ):
         prompt = StoredPrompt(row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"])
         unanswered.setdefault(row["session"], []).append(prompt)
+    # Most sessions have the environment of one of a few terminals: kept once.
+    environment = functools.cache(json.loads)
     return tuple(
         StoredSession(
             id=row["id"],
@@ -58,7 +60,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             model=row["model"],
             system=row["system"],
             cwd=row["cwd"],
-            env=json.loads(row["env"]),
+            env=environment(row["env"]),
             epoch=row["epoch"],
             token_sha256=row["token_sha256"],
             closed=bool(row["closed"]),
