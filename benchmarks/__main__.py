@@ -21,6 +21,7 @@ ROWS = {
     "ack": "a prompt up to its acknowledgement with 50 sessions",
     "command_line": "the start of the command line",
     "crash": "from SIGKILL to the news, and to serving again",
+    "hibernate": "sessions put to sleep and woken",
     "restart": "the coordinator replaced, until every worker is back",
 }
 ROUNDS = 5
