@@ -303,7 +303,8 @@ def test_a_session_holds_its_name_and_number_until_its_close_is_durable():
     [refused] = world.order_session("a")
     world.order_session(None)
 
-    assert isinstance(refused, m.Refused) and "still being closed" in refused.message
+    assert isinstance(refused, m.Refused)
+    assert "still being closed" in refused.message
     assert numbers(world) == {"session-2": 2}
 
     world.advance(10)
