@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -34,6 +35,16 @@ def endpoints(product: Product) -> tuple[str, str]:
     found = read_discovery(Home(product.home))
     assert found is not None
     return found.clients, found.workers
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody else towards the kernel; only root can."""
+    os.seteuid(12_345)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def coordinator(product: Product) -> psutil.Process:
@@ -166,6 +177,29 @@ def test_a_hello_from_another_process_than_it_says_is_refused(product: Product):
 
     assert isinstance(answer, m.Refused)
     assert f"came from pid {os.getpid()}" in answer.message
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("door", [0, 1], ids=["clients", "workers"])
+def test_another_user_is_not_heard_even_where_the_folder_lets_him_in(product: Product, door: int):
+    runtime = product.home.parent / "run"
+    runtime.mkdir()
+    product.env["XDG_RUNTIME_DIR"] = str(runtime)
+    product.run("start")
+    endpoint = endpoints(product)[door]
+    path = Path(endpoint.removeprefix("ipc://"))
+    path.chmod(0o777)
+    for folder in (product.home.parent, runtime, *path.parents[:2]):
+        folder.chmod(0o711)
+    with another_user(), dealer(endpoint) as socket:
+        socket.send(b"nonsense")
+
+        assert not socket.poll(1_000)
+    with dealer(endpoint) as socket:
+        socket.send(b"nonsense")
+
+        assert socket.poll(10_000)
+    assert product.json("status")["rejected_frames"] == 1
 
 
 def test_a_client_that_stops_reading_costs_the_others_nothing(product: Product):
