@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from protocol.errors import EXIT_NO, ChatCoordError
+from protocol.errors import EXIT_NO, HINT, ChatCoordError
 from protocol.paths import Home
 
 
@@ -82,6 +82,6 @@ def _why(verb: str, code: int, lines: list[str]) -> ChatCoordError:
     """Return the error that the child printed before it left: a sentence, and a line with a hint."""
     if not lines or lines[0].startswith("Traceback") or code < EXIT_NO:
         return OfflineFailed(f"`{verb}` failed: {lines[-1] if lines else f'exit code {code}'}.")
-    refused = OfflineRefused(lines[0], hint=lines[1] if len(lines) > 1 else None)
+    refused = OfflineRefused(lines[0], hint=lines[1].removeprefix(HINT) if len(lines) > 1 else None)
     refused.exit_code = code
     return refused

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from protocol.errors import ChatCoordError
+from protocol.errors import HINT, ChatCoordError
 from protocol.messages import StoreState
 from protocol.terminal_safe import clean, clean_line
 from protocol.views import HistoryRow, SessionView, Status
@@ -45,7 +45,7 @@ def complain(error: ChatCoordError) -> None:
     """Say on standard error what is wrong, in one sentence, and what to do."""
     say(clean_line(error.message), to_error=True)
     if error.hint:
-        say(f"Hint: {clean_line(error.hint)}", to_error=True)
+        say(f"{HINT}{clean_line(error.hint)}", to_error=True)
 
 
 def session_table(sessions: list[SessionView]) -> str:

@@ -18,7 +18,7 @@ from client.model_ready import ensure_model
 from client.output import complain, place, render, say, session_table, status_text, store_words
 from client.starting import start_in_background
 from protocol import messages as m
-from protocol.errors import ChatCoordError, CoordinatorAbsent, RemoteError
+from protocol.errors import ChatCoordError, CoordinatorAbsent, PromptTooLarge, RemoteError
 from protocol.ids import new_id
 from protocol.paths import Home
 from protocol.terminal_safe import clean_line
@@ -94,7 +94,11 @@ class Plain:
             await self._enter(self._session)
             while True:
                 self._prompt_mark()
-                line = await lines.next()
+                try:
+                    line = await lines.next()
+                except PromptTooLarge as error:
+                    complain(error)
+                    continue
                 if line is None or not await self._obey(line):
                     break
                 if not self._is_terminal:

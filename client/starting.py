@@ -12,6 +12,7 @@ from client.connection import Connection
 from protocol.errors import (
     EXIT_CONFIG,
     EXIT_OWNED,
+    HINT,
     ChatCoordError,
     ConfigBad,
     CoordinatorAbsent,
@@ -127,7 +128,7 @@ def _why(code: int, errors: Path) -> ChatCoordError:
         why = f": {lines[-1]}" if lines else ""
         return StartFailed(f"The coordinator ended at its start with code {code}{why}.")
     kind = ConfigBad if code == EXIT_CONFIG else StartFailed
-    return kind(lines[0], hint=lines[1] if len(lines) > 1 else None)
+    return kind(lines[0], hint=lines[1].removeprefix(HINT) if len(lines) > 1 else None)
 
 
 def run_in_foreground(home: Home, launcher: str | None = None) -> None:

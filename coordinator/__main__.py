@@ -78,6 +78,7 @@ def _serve(folder: str, launcher: str | None) -> int:
 
     os.umask(0o077)
     os.environ["SPT_NOENV"] = "1"  # children keep a readable /proc/PID/environ
+    logging.lastResort = logging.NullHandler()  # what comes before there is a log file is for nobody's terminal
     home = find_home(folder)
     try:
         failpoints.arm(os.environ)
@@ -104,10 +105,17 @@ def _serve(folder: str, launcher: str | None) -> int:
 
 
 def _refuse(error: "ChatCoordError") -> int:
-    """Say what is wrong, and what to do; return the exit code."""
+    """Say what is wrong, and what to do, as commands do; return the exit code.
+
+    A command reads it, or with ``start --foreground`` a person in a terminal.
+    """
     import sys  # noqa: PLC0415
 
-    print(f"{error.message}\n{error.hint}".strip(), file=sys.stderr)  # noqa: T201
+    from protocol.errors import HINT  # noqa: PLC0415
+    from protocol.terminal_safe import clean_line  # noqa: PLC0415
+
+    lines = [clean_line(error.message), *([f"{HINT}{clean_line(error.hint)}"] if error.hint else [])]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     return error.exit_code
 
 

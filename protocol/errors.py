@@ -5,6 +5,9 @@ An error crosses a socket as its code, sentence and hint (``messages.Refused``) 
 
 from typing import ClassVar
 
+# How the line below an error's sentence begins, for people and for the command that reads what its child said.
+HINT = "Hint: "
+
 # Exit codes of the command line and of the processes.
 EXIT_DONE = 0
 EXIT_NO = 1

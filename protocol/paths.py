@@ -19,6 +19,9 @@ from protocol.processes import is_running
 
 # Linux: sun_path has 108 bytes with its NUL.
 SOCKET_PATH_BYTES = 107
+# What helps when a folder cannot be used: the sockets' does not move with the home.
+OTHER_HOME = "Choose another place with --home or CHAT_COORD_HOME."
+OTHER_RUNTIME = "Set XDG_RUNTIME_DIR to a short path of your own."
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,12 @@ def find_home(override: str | None = None) -> Home:
     return Home(root)
 
 
-def make_private(folder: Path) -> None:
+def make_private(folder: Path, elsewhere: str = OTHER_HOME) -> None:
     """Make a folder of mode 0700, or check that the one that is there belongs to this user and is no link.
+
+    Args:
+        folder: which.
+        elsewhere: the hint when it cannot be made or is somebody else's.
 
     Raises:
         HomeUnsafe: it is a link, a file, somebody else's, or cannot be made.
@@ -112,24 +119,27 @@ def make_private(folder: Path) -> None:
     except FileExistsError as error:
         raise HomeUnsafe(f"{folder} is in the way: a folder is needed there.", hint="Move it away.") from error
     except OSError as error:
-        hint = "Choose another place with --home or CHAT_COORD_HOME."
-        raise HomeUnsafe(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from error
-    _check_ours(folder, facts)
+        raise HomeUnsafe(f"The folder {folder} cannot be made: {error.strerror}.", hint=elsewhere) from error
+    _check_ours(folder, facts, elsewhere)
     if stat.S_IMODE(facts.st_mode) != 0o700:  # noqa: PLR2004 - the mode is the rule
         with contextlib.suppress(OSError):
             folder.chmod(0o700)
-        check_private(folder)
+        check_private(folder, elsewhere)
 
 
-def check_private(folder: Path) -> None:
+def check_private(folder: Path, elsewhere: str = OTHER_HOME) -> None:
     """Check, and change nothing: a folder that is there is one, belongs to this user and is closed to others.
+
+    Args:
+        folder: which.
+        elsewhere: the hint when it is somebody else's.
 
     Raises:
         HomeUnsafe: it is not.
         OSError: it cannot be looked at.
     """
     facts = folder.lstat()
-    _check_ours(folder, facts)
+    _check_ours(folder, facts, elsewhere)
     if not stat.S_ISDIR(facts.st_mode):
         raise HomeUnsafe(f"{folder} is in the way: a folder is needed there.", hint="Move it away.")
     if stat.S_IMODE(facts.st_mode) & 0o077:
@@ -150,12 +160,11 @@ def check_writable(folder: Path) -> None:
         raise HomeUnsafe(f"The folder {folder} cannot be written.", hint=hint)
 
 
-def _check_ours(folder: Path, facts: os.stat_result) -> None:
+def _check_ours(folder: Path, facts: os.stat_result, elsewhere: str) -> None:
     if stat.S_ISLNK(facts.st_mode):
         raise HomeUnsafe(f"{folder} is a link; a folder of your own is needed there.", hint="Remove the link.")
     if facts.st_uid != os.getuid():
-        hint = "Choose another place with --home or CHAT_COORD_HOME."
-        raise HomeUnsafe(f"{folder} belongs to another user.", hint=hint)
+        raise HomeUnsafe(f"{folder} belongs to another user.", hint=elsewhere)
 
 
 def short_name(path: Path) -> str:
@@ -172,8 +181,8 @@ def runtime_folder(home: Home) -> Path:
     refused: HomeUnsafe | None = None
     for folder in runtime_candidates(home):
         try:
-            make_private(folder.parent)
-            make_private(folder)
+            make_private(folder.parent, OTHER_RUNTIME)
+            make_private(folder, OTHER_RUNTIME)
         except HomeUnsafe as error:
             if os.path.lexists(folder.parent):
                 raise  # somebody's link or folder stands there: that is said, not stepped around
@@ -182,7 +191,7 @@ def runtime_folder(home: Home) -> Path:
         return folder
     raise refused or HomeUnsafe(
         "No folder for the sockets has a short enough path.",
-        hint="Set XDG_RUNTIME_DIR to a short path of your own.",
+        hint=OTHER_RUNTIME,
     )
 
 

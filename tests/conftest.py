@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -13,6 +14,10 @@ import pytest
 from protocol.paths import Home, runtime_folder
 from tests.support.model_server import ModelServer
 from tests.support.product import Product, kill_leftovers, our_processes, wait_for
+
+# A shell without job control starts what is in its background with SIGINT ignored, and that is inherited: a command
+# that tests end with Ctrl+C would go on for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from protocol.codec import encode
 from protocol.embedded import ENGINE, GGUF_BYTES, has_engine, is_pulled, model_path
 from protocol.errors import ChatCoordError
 from protocol.mailbox import Mailbox
-from protocol.paths import Home, check_private, find_running, runtime_candidates
+from protocol.paths import OTHER_HOME, OTHER_RUNTIME, Home, check_private, find_running, runtime_candidates
 from protocol.processes import is_running, start_ticks
 from protocol.settings import Settings, load_settings
 
@@ -104,8 +104,7 @@ def _home(home: Home) -> Check:
         parent = next(folder for folder in root.parents if folder.exists())
         if os.access(parent, os.W_OK | os.X_OK):
             return Check("home", True, f"{root} is not there yet; the first start makes it.")
-        fix = "Choose another place with --home or CHAT_COORD_HOME."
-        return Check("home", False, f"{root} cannot be made: {parent} is not writable.", fix)
+        return Check("home", False, f"{root} cannot be made: {parent} is not writable.", OTHER_HOME)
     try:
         for folder in (root, home.logs, home.models):
             if os.path.lexists(folder):
@@ -148,14 +147,14 @@ def _runtime(home: Home) -> Check:
         try:
             for part in (folder.parent, folder):
                 if os.path.lexists(part):
-                    check_private(part)
+                    check_private(part, OTHER_RUNTIME)
         except ChatCoordError as error:
             return Check("runtime folder", False, error.message, error.hint)
         base = next(parent for parent in (folder, *folder.parents) if parent.exists())
         if os.access(base, os.W_OK | os.X_OK):
             return Check("runtime folder", True, str(folder))
-    fix = "Set XDG_RUNTIME_DIR to a short path of your own."
-    return Check("runtime folder", False, "No safe folder for the sockets has a short enough path.", fix)
+    words = "No safe folder for the sockets has a short enough path."
+    return Check("runtime folder", False, words, OTHER_RUNTIME)
 
 
 def _config_words(home: Home) -> str:

@@ -64,3 +64,14 @@ def test_at_a_limit_of_128_new_sessions_are_refused_at_80_percent_and_everything
     product.run("close", made[2])
 
     assert product.json("new", "again")["name"] == "again"
+
+
+def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(product: Product):
+    subprocess.run(
+        ["bash", "-c", f"ulimit -S -n {LIMIT}; exec {COMMAND} start"], env=product.environment, check=True, timeout=60,
+        capture_output=True,
+    )  # fmt: skip
+    soft, hard = resource.prlimit(product.json("status")["pid"], resource.RLIMIT_NOFILE)
+
+    assert hard > LIMIT
+    assert soft == min(hard, 65_536)

@@ -237,7 +237,21 @@ def test_a_second_foreground_coordinator_leaves_with_75(product: Product):
     second = product.result("start", "--foreground")
 
     assert second.returncode == 75
-    assert "Another coordinator owns" in second.stderr
+    assert second.stderr == (
+        f"Another coordinator owns {product.home}.\nHint: Use it, or stop it with `chat-coord stop`.\n"
+    )
+
+
+def test_a_coordinator_in_the_foreground_refuses_as_commands_do_and_cannot_steer_the_terminal(fresh: Product):
+    fresh.configure('"\\u001b]0;evil\\u0007" = 1\n')
+    foreground = fresh.result("start", "--foreground")
+    background = fresh.result("start")
+
+    assert foreground.returncode == background.returncode == 78
+    assert foreground.stderr == background.stderr
+    assert "evil" in foreground.stderr
+    assert "\nHint: Keys are: " in foreground.stderr
+    assert not set("\x1b\x07") & set(foreground.stderr)
 
 
 def test_sigterm_drains_and_leaves_with_0(product: Product):

@@ -158,3 +158,30 @@ def test_a_pipe_waits_for_each_reply_before_the_next_line(product: Product, mode
     assert said.index("<one>") < said.index("'b' is new") < said.index("<two>") < said.index("Sent to session-1")
     assert said.rstrip().endswith("<one><three><four>")
     assert model.most_at_once <= 2
+
+
+def test_a_line_that_is_too_long_is_refused_whole_and_no_piece_of_it_is_sent_or_obeyed(
+    product: Product, model: ModelServer
+):
+    filler = "/quit " * (10_000_000 // 6)
+    done = product.result("chat", stdin=f"{filler}\nhello\n{'y' * 262_144}\n{'y' * 262_145}\n{filler}")
+
+    assert done.returncode == 0
+    sizes = [len(filler), 262_145, len(filler)]
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Hint: ")]
+    assert complaints == [f"The prompt has {size} bytes; 262144 are allowed." for size in sizes]
+    assert [len(call.prompt) for call in model.calls] == [5, 262_144]
+
+
+def test_a_line_that_the_terminal_cut_is_not_sent(terminal: pexpect.spawn, model: ModelServer):
+    terminal.expect("session-1> ")
+    for _ in range(10):
+        terminal.send("z" * 500)
+    terminal.sendline("")
+    terminal.expect("The terminal cut that line at 4095 bytes, so it was not sent.")
+    terminal.sendline("y" * 4_000)
+    terminal.expect("<y{4000}>")
+    terminal.sendline("/quit")
+    terminal.expect(pexpect.EOF)
+
+    assert [len(call.prompt) for call in model.calls] == [4_000]

@@ -255,6 +255,15 @@ def test_a_link_that_somebody_planted_is_refused_and_not_followed(runtime):
     assert list((runtime / "trap").iterdir()) == []
 
 
+def test_another_home_is_no_advice_when_the_runtime_folder_is_somebody_elses(runtime, monkeypatch):
+    (runtime / "run" / "chat-coord").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+
+    with pytest.raises(HomeUnsafe, match="belongs to another user") as caught:
+        runtime_folder(Home(Path("/home/one")))
+    assert caught.value.hint == "Set XDG_RUNTIME_DIR to a short path of your own."
+
+
 # ---- files that change whole
 
 
