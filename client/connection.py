@@ -237,6 +237,7 @@ class Connection:
         if isinstance(message, m.Refused):
             if message.code == "protocol.hello_missing":
                 self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
+            if message.code in {"protocol.hello_missing", "protocol.busy"}:
                 return  # the request is sent again after its delay
             future.set_exception(RemoteError(message.code, message.message, message.hint))
         else:

@@ -226,6 +226,13 @@ class BadMessage(ChatCoordError):
     code = "protocol.bad_message"
 
 
+class Busy(ChatCoordError):
+    """The peer sends faster than it is served; what it sent was not taken."""
+
+    code = "protocol.busy"
+    hint = "Wait for answers before sending more; what was not answered may be sent again."
+
+
 class CoordinatorAbsent(ChatCoordError):
     """No coordinator runs for this home."""
 

@@ -38,8 +38,9 @@ from coordinator.shell.perform import Hands
 from coordinator.shell.router import Router
 from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
+from coordinator.shell.turnstile import Turnstile
 from protocol.codec import Decoder, encode, request_of
-from protocol.errors import BadMessage, ChatCoordError, StoreFailed
+from protocol.errors import BadMessage, Busy, ChatCoordError, StoreFailed
 from protocol.failpoints import hit
 from protocol.messages import ClientSays, Create, Hello, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
@@ -68,6 +69,7 @@ class Coordinator:
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._leaving: LeaveLoop | None = None
         self._uss: dict[str, int] = {}
+        self._turnstile = Turnstile()
         self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
         self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
 
@@ -122,6 +124,8 @@ class Coordinator:
         """Get, step, perform."""
         while self._leaving is None:
             event = await self._inbox.get()
+            if isinstance(event, ClientSpoke):
+                self._turnstile.let_out(event.peer)
             for effect in self._machine.step(event, time.monotonic()):
                 self._hands.perform(effect)
             if not gc.isenabled():
@@ -228,9 +232,15 @@ class Coordinator:
             self._loop.call_soon_threadsafe(callback)
 
     def _on_client_frame(self, peer: bytes, frame: bytes) -> None:
+        if not self._turnstile.lets_in(peer):
+            if self._turnstile.should_tell(peer, self._loop.time()):
+                busy = Busy("This client has more requests waiting than are taken of one.")
+                self._clients.send(peer, encode(refusal(request_of(frame), busy)))
+            return
         try:
             message = self._clients_decoder.decode(frame)
         except ChatCoordError as error:
+            self._turnstile.let_out(peer)
             self._refuse(self._clients, peer, frame, error)
         else:
             if isinstance(message, Create):

@@ -1,5 +1,6 @@
 """What a hostile or broken peer costs: its own connection, nobody else's time or memory."""
 
+import asyncio
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import zmq
 
+from client.connection import Connection
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.limits import FRAME_BYTES
@@ -224,3 +226,48 @@ def test_a_client_that_stops_reading_costs_the_others_nothing(product: Product):
         answer = product.json("send", "a", "count 300 x")
 
     assert answer["reply"] == "".join(f"x{i};" for i in range(300))
+
+
+def test_a_flood_of_one_client_costs_itself_and_the_others_are_served(product: Product):
+    product.run("new", "a")
+    product.live("a")
+    decoder: Decoder = Decoder(m.ToClient)
+    with dealer(endpoints(product)[0]) as socket:
+        socket.sndhwm = 0
+        socket.send(encode(m.ClientHello(client="flood", pid=os.getpid())))
+        frames = [encode(m.GetSession(request=n, session="a")) for n in range(20_000)]
+        for frame in frames:
+            socket.send(frame)
+        assert product.json("send", "a", "hello")["reply"] == "<hello>"
+        answers = []
+        while socket.poll(1_000):
+            answers.append(decoder.decode(socket.recv()))
+
+        refused = [a for a in answers if isinstance(a, m.Refused)]
+        assert {a.code for a in refused} == {"protocol.busy"}
+        assert len(refused) < 200
+        assert len(answers) > 100
+
+        # Whoever waits for its answers is served again.
+        socket.send(encode(m.GetSession(request=99_999, session="a")))
+        assert socket.poll(10_000)
+        assert isinstance(decoder.decode(socket.recv()), m.SessionAnswer)
+
+
+def test_a_client_that_hands_over_a_thousand_prompts_at_once_gets_each_committed_once(product: Product):
+    product.run("new", "a")
+    product.live("a")
+
+    async def hand_over() -> list[int]:
+        client = Connection(Home(product.home), "eager")
+        await client.open()
+        try:
+            jobs = [client.submit("a", f"raw {n}", f"key{n}", follow=False) for n in range(1_000)]
+            return [ack.seq for ack in await asyncio.gather(*jobs)]
+        finally:
+            await client.close()
+
+    seqs = asyncio.run(hand_over())
+
+    assert len(set(seqs)) == 1_000
+    product.run("close", "a")

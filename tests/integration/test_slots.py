@@ -58,7 +58,7 @@ def test_of_fifty_creates_at_once_exactly_as_many_as_there_are_slots_get_a_worke
     product.run("start")
 
     assert product.json("status")["sessions"]["live"] == CAP  # they count before they have said hello again
-    assert "slots are held" in product.result("new", "one-more").stderr
+    assert "slots are held" in product.result("new", "one-more", "--no-queue").stderr
     assert _workers(product) == pids
 
 

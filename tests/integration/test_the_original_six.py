@@ -29,7 +29,7 @@ def test_the_session_limit_is_kept_and_names_who_holds_the_slots(product: Produc
     product.configure((product.home / "config.toml").read_text().replace("\n[", "\nmax_active_sessions = 2\n[", 1))
     product.run("new", "one")
     product.run("new", "two")
-    refused = product.result("new", "three")
+    refused = product.result("new", "three", "--no-queue")
 
     assert refused.returncode == 1
     assert "All 2 slots are held, by: one, two." in refused.stderr
