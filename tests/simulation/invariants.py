@@ -1,7 +1,7 @@
 """What must always hold (lifecycle.md, 1 to 8), checked around each event; what is dear to check, now and then.
 
-There are no snapshots in the core yet: 5 is checked for what the store gives back. That requests stay within the permits
-is counted by the model, in the ledger; here it is that the core knows of each.
+There are no snapshots in the core yet: 5 is checked for what the store gives back. That requests stay within the
+permits is counted by the model, in the ledger; here, that who is throttled is in line.
 """
 
 from typing import TYPE_CHECKING

@@ -133,7 +133,11 @@ class World:
         sessions = [] if self.coordinator is None else list(self.coordinator.machine.world.sessions.values())
         governor = None if self.coordinator is None else self.coordinator.machine.world.governor
         permits = governor and (governor._held, governor._line)
-        return [list(self.disk.unanswered()), permits, [(s.id, s.residency.value, s.turn, list(s.waiting)) for s in sessions]]
+        return [
+            list(self.disk.unanswered()),
+            permits,
+            [(s.id, s.residency.value, s.turn, list(s.waiting)) for s in sessions],
+        ]
 
     def _story(self) -> str:
         told = "\n".join(f"  {at_s:.4f} {event!r:.400}" for at_s, event in self.trace)

@@ -98,7 +98,7 @@ class CoordinatorsPermits:
         self._ask()
 
     def hear(self, message: Permit | PermitRefused) -> None:
-        """The request may go, or must not. What is not wanted any more, or of an earlier coordinator, does not count."""
+        """The request may go, or must not. What is not wanted any more, or of an earlier boot, does not count."""
         if self._answer is None or self._answer.done() or message.call != self._last:
             return
         if isinstance(message, PermitRefused):
