@@ -58,8 +58,7 @@ def on_returned(world: World, session: Session, back: PermitReturned, now_s: flo
 
 def on_ping(world: World, session: Session, ping: Ping, now_s: float) -> Iterator[Effect]:
     """A worker says what it holds; a return that was lost is known by it."""
-    if ping.boot == world.boot:
-        world.governor.settle(session.id, ping.permits_over, ping.permit)
+    if ping.boot == world.boot and world.governor.settle(session.id, ping.permits_over, ping.permit):
         yield from serve(world, now_s)
 
 
@@ -130,21 +129,21 @@ def _refuse_spenders(world: World) -> Iterator[Effect]:
     settings = world.settings
     if not settings.spend_tokens_session and not settings.spend_tokens_total:
         return
+    running = sum(_seen(session) for session in world.roll.holders)
     for holder in world.governor.waiting:
         session = world.session(holder)
-        error = _beyond(world, session)
+        error = _beyond(world, session, world.tokens_spent + running)
         call = world.governor.withdraw(holder) if error is not None else None
         if error is not None and call is not None and session.peer is not None:
             yield SendWorker(session.peer, PermitRefused(call=call, error=error))
 
 
-def _beyond(world: World, session: Session) -> ErrorView | None:
+def _beyond(world: World, session: Session, spent_by_all: int) -> ErrorView | None:
     """Return why the session may not spend more; None when it may."""
     settings = world.settings
-    running = sum(_seen(s) for s in world.roll.holders)
     checks = (
         ("spend_tokens_session", settings.spend_tokens_session, session.tokens + _seen(session), "This session"),
-        ("spend_tokens_total", settings.spend_tokens_total, world.tokens_spent + running, "All sessions together"),
+        ("spend_tokens_total", settings.spend_tokens_total, spent_by_all, "All sessions together"),
     )
     for key, limit, spent, who in checks:
         if limit and spent >= limit:

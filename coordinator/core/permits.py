@@ -93,16 +93,22 @@ class Governor:
         """A worker of an earlier coordinator lives: it may hold a permit."""
         self._held[holder] = Held(UNKNOWN, provider, 0.0)
 
-    def settle(self, holder: str, over: int, holds: int = 0) -> None:
-        """A holder says in this boot that its calls up to ``over`` are over, and which one it holds (0: none)."""
+    def settle(self, holder: str, over: int, holds: int = 0) -> bool:
+        """A holder says in this boot that its calls up to ``over`` are over, and which one it holds (0: none).
+
+        Returns:
+            True when a permit is free by that.
+        """
         self._over[holder] = over = max(over, self._over.get(holder, 0))
         held, waiting = self._held.get(holder), self._line.get(holder)
         if held is not None and held.call == UNKNOWN and holds > over:
             held.call = holds
-        elif held is not None and held.call <= over:
+        is_free = held is not None and held.call <= over
+        if is_free:
             del self._held[holder]
         if waiting is not None and waiting.call <= over:
             del self._line[holder]
+        return is_free
 
     def want(self, holder: str, provider: str, call: int, barred_s: float, now_s: float) -> Answer:
         """A holder asks for a permit, perhaps again."""

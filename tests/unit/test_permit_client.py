@@ -130,6 +130,17 @@ def test_a_turn_that_is_cancelled_gives_its_permit_back_and_its_connection_is_cl
     asyncio.run(cancel())
 
 
+def test_an_endpoint_that_does_not_answer_in_time_gives_each_permit_back(model, permits, monkeypatch):
+    monkeypatch.setattr("workers.models.pydantic_ai_adapter.SILENCE_S", 0.2)
+    with pytest.raises(ModelFailed) as failed:
+        asyncio.run(ask(model, "slow 1", permits))
+    asyncio.run(wait_until(lambda: all(call.ended_s for call in model.calls), 20, "the server has not noticed"))
+
+    assert failed.value.case == "model.timeout"
+    assert permits.calls == len(permits.back) == 3
+    assert permits.most == 1
+
+
 def test_the_time_in_line_is_nobodys_time_out(model, permits, monkeypatch):
     monkeypatch.setattr("workers.models.pydantic_ai_adapter.SILENCE_S", 0.3)
     monkeypatch.setattr("workers.models.pydantic_ai_adapter.CONNECT_S", 0.3)

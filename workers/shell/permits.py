@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from protocol.failpoints import hit
 from protocol.messages import Permit, PermitRefused, PermitReturned, PermitWanted
 from workers.models.port import ModelFailed, Outcome
 
@@ -61,6 +62,7 @@ class CoordinatorsPermits:
                 await asyncio.wait({answer}, timeout=delay_s)
                 delay_s = min(2 * delay_s, LONGEST_RESEND_S)
             answer.result()
+            hit("worker.permitted")
         except BaseException:
             self.release(call, Outcome())
             raise
