@@ -13,7 +13,7 @@ import msgspec
 from protocol.errors import HINT, ChatCoordError
 from protocol.messages import StoreState
 from protocol.terminal_safe import clean, clean_line
-from protocol.views import HistoryRow, SessionView, Status
+from protocol.views import GateView, HistoryRow, SessionView, Status
 
 GLYPHS = {
     "requires_action": "!",
@@ -88,16 +88,27 @@ def status_text(status: Status) -> str:
     count, model, store = status.sessions, status.model, status.store
     slept = f"{count.hibernated} hibernated, {count.queued} in line"
     server = f", server pid {model.server_pid}" if model.server_pid else ""
+    permits = status.permits
+    gates = "".join(f"; {gate_words(gate)}" for gate in permits.gates)
     lines = (
         f"coordinator  pid {status.pid}, up {status.uptime_s:.0f} s, version {status.version}, start {status.boot}",
         f"home         {status.home}",
         f"sessions     {count.live} of {count.max_active} slots held, {slept}, {count.total} in all",
         f"workers      started by the launcher {status.launcher}",
         f"model        {model.name} ({model.provider}{server})",
+        f"permits      {permits.in_use} of {permits.limit} in use, {permits.waiting} in line{gates}",
         f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else f'READ ONLY: {store.fault}'}",
         f"rejected     {status.rejected_frames} frames",
     )
     return "\n".join(lines)
+
+
+def gate_words(gate: GateView) -> str:
+    """Return in words what a provider does not take now."""
+    if gate.until is None:
+        return f"{gate.provider} is tried again, {gate.allowed} at once"
+    why = "its budget is spent" if gate.why == "budget" else "it wants to be left alone"
+    return f"{gate.provider} takes none for {max(0.0, gate.until - time.time()):.0f} s: {why}"
 
 
 def store_words(state: StoreState) -> str:

@@ -25,6 +25,8 @@ ENGINE = "xllamacpp"
 WINDOW_TOKENS = 8_192
 # Of the server's window (8,192 tokens over all slots) one conversation is shown half of this.
 CONTEXT_TOKENS = 4_096
+# Requests that a local model's server answers at once.
+SLOTS = 5
 # A small model can fall into a loop; this ends it.
 MAX_OUTPUT_TOKENS = 512
 

@@ -162,6 +162,12 @@ class ModelUnavailable(ChatCoordError):
     hint = "Try again; if it stays so, see the model's log (model-NAME.log) in the logs folder."
 
 
+class SpendLimit(ChatCoordError):
+    """So many tokens were spent that no more requests go out until a person raises the limit."""
+
+    code = "spend.limit"
+
+
 class KeyMissing(ChatCoordError):
     """A model's API key is configured but not there."""
 

@@ -370,11 +370,18 @@ class Hello(WorkerMessage, frozen=True):
 
 
 class Ping(WorkerMessage, frozen=True):
-    """The main loop of a worker turns. ``loop_lag_ms`` is how late its own timer was."""
+    """The main loop of a worker turns. ``loop_lag_ms`` is how late its own timer was.
+
+    ``permit`` is the call that it holds a permit for (0: none), as the coordinator of ``boot`` knows or shall know;
+    all calls up to ``permits_over`` are over, so a return that was lost is known by the next ping.
+    """
 
     state: str
     turn_id: str | None
     loop_lag_ms: int
+    boot: int = 0
+    permit: Seq = 0
+    permits_over: Seq = 0
 
 
 class Started(WorkerMessage, frozen=True):
@@ -407,6 +414,32 @@ class Reply(WorkerMessage, frozen=True):
 
 class EndpointWanted(WorkerMessage, frozen=True):
     """Where does this session's model answer, and with which key?"""
+
+
+class PermitWanted(WorkerMessage, frozen=True):
+    """May this request go out? Sent again each second until PERMIT or PERMITREFUSED comes.
+
+    A worker makes one request at a time and counts them: all before ``call`` are over. ``barred_s``: how long the
+    endpoint still wants to be left alone, as its last refusal said.
+    """
+
+    boot: int
+    call: Seq
+    turn_id: str
+    barred_s: float = 0.0
+
+
+class PermitReturned(WorkerMessage, frozen=True):
+    """The request is over, or is not wanted any more.
+
+    ``status`` is None when no answer came, ``retry_after_s`` what the answer asked for, ``usage`` what it cost.
+    """
+
+    boot: int
+    call: Seq
+    status: int | None = None
+    retry_after_s: float | None = None
+    usage: Usage = Usage()
 
 
 class RestoreWanted(WorkerMessage, frozen=True):
@@ -501,6 +534,20 @@ class EndpointRefused(Message, frozen=True):
     error: ErrorView
 
 
+class Permit(Message, frozen=True):
+    """The request may go out; one of another boot does not count."""
+
+    boot: int
+    call: int
+
+
+class PermitRefused(Message, frozen=True):
+    """The request must not go out: a limit that only a person raises is reached."""
+
+    call: int
+    error: ErrorView
+
+
 class HistoryBack(Message, frozen=True):
     """A page of history for a worker that wakes, oldest first within the page."""
 
@@ -581,6 +628,8 @@ WorkerSays = (
     | Restored
     | Started
     | EndpointWanted
+    | PermitWanted
+    | PermitReturned
     | Delta
     | Reply
     | SnapshotTaken
@@ -595,6 +644,8 @@ ToWorker = (
     | Deliver
     | Endpoint
     | EndpointRefused
+    | Permit
+    | PermitRefused
     | Rack
     | SnapshotWanted
     | Renamed

@@ -36,6 +36,18 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     context_tokens: Annotated[
         Annotated[int, Meta(ge=256, le=100_000_000)] | None, Meta(description="Bounds what is sent of a conversation.")
     ] = None
+    max_concurrent_api_calls: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000)] | None,
+        Meta(description="Requests to this endpoint at once; the general limit holds as well."),
+    ] = None
+    requests_per_minute: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(description="Requests to this endpoint within any 60 s; more wait."),
+    ] = None
+    tokens_per_minute: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
+        Meta(description="Tokens that this endpoint counted within any 60 s, from which on requests wait."),
+    ] = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +70,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="A session that nobody used for so long is hibernated; 0: only when its slot is needed.",
         ),
     ] = 900.0
+    max_concurrent_api_calls: Annotated[
+        int,
+        Meta(ge=1, le=1_000, description="Requests to models at once, over all sessions; more wait in line."),
+    ] = 5
+    spend_tokens_session: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000_000_000,
+            description="Tokens that one session may spend; then its turns fail until this is raised. 0: no limit.",
+        ),
+    ] = 0
+    spend_tokens_total: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000_000_000,
+            description="Tokens that all sessions together may spend; then every turn fails until this is raised. "
+            "0: no limit.",
+        ),
+    ] = 0
     buffer_size_bytes: Annotated[
         int, Meta(ge=1_024, le=1 << 30, description="Running reply kept for clients that come later, per session.")
     ] = 10_485_760

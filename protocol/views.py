@@ -138,13 +138,25 @@ class StoreView(View, frozen=True):
     fault: str | None = None
 
 
+class GateView(View, frozen=True):
+    """A provider that takes fewer requests than it might. ``why`` is rate_limit or budget.
+
+    ``until`` is when it takes some again, in seconds since 1970; None while it is tried again with ``allowed`` at once.
+    """
+
+    provider: str
+    why: str
+    until: float | None = None
+    allowed: int | None = None
+
+
 class PermitsView(View, frozen=True):
-    """Permits for API calls. None until a governor hands them out."""
+    """Permits for API calls: one for each HTTP request to a model, over all sessions."""
 
     in_use: int | None = None
     limit: int | None = None
     waiting: int | None = None
-    gates: list[str] = []
+    gates: list[GateView] = []
 
 
 class StatusMemory(View, frozen=True):

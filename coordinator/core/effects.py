@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.messages import ToClient, ToWorker
-from protocol.views import ErrorView, ExitCard, SessionCounts, StopReason, Usage
+from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StopReason, Usage
 
 # ---- changes to the store; each is committed whole before the core hears of it
 
@@ -287,6 +287,7 @@ class SendStatus:
     peer: bytes
     request: int
     sessions: SessionCounts
+    permits: PermitsView
 
 
 @dataclass(frozen=True, slots=True)

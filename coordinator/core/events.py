@@ -61,7 +61,7 @@ class StoredSession:
 class Booted:
     """The coordinator starts. ``alive`` names the sessions whose worker of the roster still runs.
 
-    ``outboxes`` are those of dead workers, by session and epoch.
+    ``outboxes`` are those of dead workers, by session and epoch; ``tokens_spent`` is what all sessions ever cost.
     """
 
     boot: int
@@ -71,6 +71,7 @@ class Booted:
     active: dict[str, str]
     alive: frozenset[str]
     outboxes: Mapping[tuple[str, int], tuple[Record, ...]] = field(default_factory=dict)
+    tokens_spent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

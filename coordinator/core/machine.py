@@ -6,7 +6,18 @@ or its mark), ``workers`` (processes), ``storage`` (a store that cannot write). 
 
 from collections.abc import Iterator
 
-from coordinator.core import closing, endings, hibernation, marks, prompts, requests, storage, turns, workers
+from coordinator.core import (
+    closing,
+    endings,
+    governing,
+    hibernation,
+    marks,
+    prompts,
+    requests,
+    storage,
+    turns,
+    workers,
+)
 from coordinator.core.effects import (
     BumpEpoch,
     DeleteSession,
@@ -49,6 +60,7 @@ from coordinator.core.events import (
     WorkerSpoke,
 )
 from coordinator.core.lifecycle import Residency
+from coordinator.core.providers import provider_of
 from coordinator.core.residency import end, is_wanted_awake, rest_idle, tend, wake
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import refusal, tell
@@ -150,6 +162,7 @@ class Machine:
         match message:
             case m.Ping():
                 yield SendWorker(peer, m.Pong(boot=self.world.boot))
+                yield from governing.on_ping(self.world, session, message, now_s)
             case m.Started():
                 yield from turns.on_started(self.world, session, message, now_s)
             case m.Delta():
@@ -158,6 +171,10 @@ class Machine:
                 yield from turns.on_reply(self.world, session, message, now_s)
             case m.EndpointWanted():
                 yield SendEndpoint(peer, session.model)
+            case m.PermitWanted():
+                yield from governing.on_wanted(self.world, session, message, now_s)
+            case m.PermitReturned():
+                yield from governing.on_returned(self.world, session, message, now_s)
             case m.FetchBack():
                 yield SendHistoryBack(peer, session.id, message.before_seq)
             case m.RestoreWanted():
@@ -209,6 +226,9 @@ class Machine:
         if kind == "drain":
             yield from workers.on_drain_over(self.world)
             return
+        if kind == "permits":
+            yield from governing.on_due(self.world, now_s)
+            return
         session = self.world.sessions.get(name)
         if session is None:
             return
@@ -226,6 +246,7 @@ class Machine:
         self.world.wall_offset_s = event.wall_s - now_s
         yield from workers.check_heartbeats(self.world, now_s)
         yield from turns.redeliver(self.world, now_s)
+        yield from governing.serve(self.world, now_s)
         requests.forget_silent(self.world, now_s)
         yield from rest_idle(self.world, now_s)
         yield from storage.offer_again(self.world)
@@ -238,8 +259,11 @@ class Machine:
         world.node = event.node
         world.wall_offset_s = event.wall_s - now_s
         world.active = dict(event.active)
+        world.tokens_spent = event.tokens_spent
         for stored in event.sessions:
             world.add(self._restored(stored, now_s, is_alive=stored.id in event.alive))
+            if stored.id in event.alive:  # it may have a request under way that an earlier coordinator allowed
+                world.governor.adopt(stored.id, provider_of(world.settings, stored.model))
         for (key, epoch), records in sorted(event.outboxes.items()):
             if key in world.sessions:
                 yield from endings.take_outbox(world, world.sessions[key], epoch, records, now_s)

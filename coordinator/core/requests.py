@@ -17,6 +17,7 @@ from coordinator.core.effects import (
     SendStatus,
 )
 from coordinator.core.events import Outcome
+from coordinator.core.governing import permits_view
 from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
 from coordinator.core.naming import normal_name
@@ -255,8 +256,7 @@ def _seen(world: World, session: Session) -> Iterator[Effect]:
 
 
 def _status(world: World, peer: bytes, order: m.GetStatus, now_s: float) -> Iterator[Effect]:
-    del now_s
-    yield SendStatus(peer, order.request, counts(world))
+    yield SendStatus(peer, order.request, counts(world), permits_view(world, now_s))
 
 
 # ---- change

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from coordinator.core.effects import SendClient
-from coordinator.core.lifecycle import Residency
+from coordinator.core.governing import work_detail
+from coordinator.core.lifecycle import Residency, Work
 from coordinator.core.world import Session, World
 from protocol import messages as m
 from protocol.errors import ChatCoordError
@@ -45,6 +46,10 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
 def _work_detail(world: World, session: Session) -> dict[str, str | int | float | None] | None:
     if session.residency is Residency.QUEUED and session.id in world.line:
         return {"position": world.line.index(session.id) + 1}
+    if session.work is Work.THROTTLED:
+        waits = work_detail(world, session)
+        if waits is not None:
+            return waits
     if session.turn is not None:
         return {"seq": session.turn.seq, "turn_id": session.turn.turn_id, "prompts_waiting": len(session.waiting)}
     return None

@@ -5,6 +5,7 @@ How turns end whose worker died is in ``endings``.
 
 from collections.abc import Iterator
 
+from coordinator.core import governing
 from coordinator.core.effects import (
     Commit,
     DropOutbox,
@@ -78,6 +79,7 @@ def on_delta(world: World, session: Session, report: Delta, now_s: float) -> Ite
     turn = session.turn
     if turn is None or turn.turn_id != report.turn_id or turn.is_ending:
         return  # pieces are best effort; those of a turn that has ended are late
+    governing.on_piece(world, session)
     if turn.first_piece_s is None:
         turn.first_piece_s = now_s
     turn.pieces = report.n + 1
@@ -132,6 +134,7 @@ def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: f
     """Commit the end of a turn, once. What was cancelled left no answer that somebody still has to see."""
     turn.is_ending = True
     session.ending.add(turn.seq)
+    usage = governing.settle_usage(world, session, turn, report.usage, now_s)
     yield Commit(
         InsertReply(
             session=session.id,
@@ -139,7 +142,7 @@ def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: f
             turn_id=report.turn_id,
             text=cut(report.text, REPLY_BYTES),
             stop_reason=report.stop_reason,
-            usage=report.usage,
+            usage=usage,
             error=report.error,
             unread=report.stop_reason != "cancelled" and not world.is_watched(session.id, turn.seq),
             at=world.wall_s(now_s),
@@ -154,7 +157,9 @@ def on_reply_committed(
     yield from drop_outbox(world, session.id, reply.reply_to)
     session.ending.discard(reply.reply_to)
     session.messages += outcome.is_new
-    session.tokens += reply.usage.input_tokens + reply.usage.output_tokens
+    if outcome.is_new:
+        session.tokens += reply.usage.input_tokens + reply.usage.output_tokens
+        world.tokens_spent += reply.usage.input_tokens + reply.usage.output_tokens
     session.last_active_at = reply.at
     session.used_s = now_s
     if session.peer is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coordinator.core import closing, endings, turns
+from coordinator.core import closing, endings, governing, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
@@ -143,6 +143,7 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
     session.peer = None
     session.has_process = False
     session.memory = Memory()
+    yield from governing.on_death(world, session, now_s)
     yield Note(
         "worker ended",
         {"session": session.id, "epoch": event.epoch, "exit": event.kind, "signal": event.signal}

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
 from coordinator.core.naming import resolve
+from coordinator.core.permits import Governor
+from coordinator.core.providers import governor_of
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
-from protocol.views import ExitCard, Memory
+from protocol.views import ExitCard, Memory, Usage
 
 # The client whose active session is kept in the store: one-shot commands share it.
 COMMAND_LINE = "cli"
@@ -43,7 +45,8 @@ class Prompt:
 class Turn:
     """A prompt that was delivered, until its end is committed.
 
-    ``text`` gathers what was streamed, for clients that come later and for the mark of an interrupted turn.
+    ``text`` gathers what was streamed, for clients that come later and for the mark of an interrupted turn; ``usage``
+    what its requests were seen to cost.
     """
 
     seq: int
@@ -56,6 +59,7 @@ class Turn:
     text: list[str] = field(default_factory=list)
     text_bytes: int = 0
     is_ending: bool = False
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,6 +197,11 @@ class World:
     # Turns that a dead worker's outbox decides, by session and prompt: whose outbox goes when that is committed.
     imports: dict[tuple[str, int], int] = field(default_factory=dict)
     restarts: RestartBudget = field(init=False)
+    governor: Governor = field(init=False)
+    # When a timer looks at the line for permits again; None: no timer is set.
+    permits_due_s: float | None = None
+    # What all sessions ever spent.
+    tokens_spent: int = 0
     wall_offset_s: float = 0.0
     # When the last event came, and when the last stall of this process ended.
     stepped_s: float | None = None
@@ -202,6 +211,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.restarts = RestartBudget(self.settings.restart_limit_total, self.settings.restart_window_s)
+        self.governor = governor_of(self.settings)
 
     def wall_s(self, now_s: float) -> float:
         """Return seconds since 1970 for a monotonic time."""
@@ -279,6 +289,16 @@ class World:
     def is_watched(self, session: str, seq: int) -> bool:
         """Say whether somebody looks at the session or waits for this reply, so that it is seen as it comes."""
         return any(p.sees(session, seq) for p in self.peers.values())
+
+    def foreground(self) -> frozenset[str]:
+        """Return the sessions that somebody looks at, or whose running prompt somebody waits for."""
+        found = {peer.attached for peer in self.peers.values() if peer.attached is not None}
+        for peer in self.peers.values():
+            for key, seq in peer.follows:
+                turn = self.sessions[key].turn if key in self.sessions else None
+                if turn is not None and turn.seq == seq:
+                    found.add(key)
+        return frozenset(found)
 
     def touch(self, session: Session, cause: str) -> None:
         """Remember what a session showed before this step, so that listeners hear of a change once."""

@@ -12,14 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from protocol.embedded import ENGINE, WINDOW_TOKENS, has_engine, is_pulled, local_file, model_path
+from protocol.embedded import ENGINE, SLOTS, WINDOW_TOKENS, has_engine, is_pulled, local_file, model_path
 from protocol.errors import ChatCoordError, ModelNotInstalled, ModelUnavailable
 from protocol.paths import Home, replace_file
 from protocol.processes import is_running, start_ticks
 from protocol.settings import ModelSettings
 
-# Requests that the server answers at once.
-SLOTS = 5
 READY_S = 60.0
 END_S = 2.0
 

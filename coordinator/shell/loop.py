@@ -162,6 +162,7 @@ class Coordinator:
                 active=contents.active,
                 alive=alive,
                 outboxes=self._left_outboxes({(s.id, s.epoch) for s in contents.sessions if s.id in alive}),
+                tokens_spent=contents.tokens_spent,
             )
         )
         self._launcher.open()

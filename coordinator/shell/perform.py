@@ -26,7 +26,7 @@ from protocol.outbox import outbox_path
 from protocol.paths import Home
 from protocol.settings import Settings
 from protocol.version import __version__
-from protocol.views import HistoryRow, ModelView, PermitsView, Status, StatusMemory, StoreView
+from protocol.views import HistoryRow, ModelView, Status, StatusMemory, StoreView
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Hands:
             home=str(self.home.root),
             uptime_s=round(time.monotonic() - self._begun_s, 3),
             sessions=order.sessions,
-            permits=PermitsView(),
+            permits=order.permits,
             memory=StatusMemory(coordinator_rss_bytes=monitor.own_rss_bytes(), workers_uss_bytes=self.workers_uss()),
             store=StoreView(
                 path=str(self.home.database),

@@ -82,6 +82,14 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     )
 
 
+def load_spent(db: sqlite3.Connection) -> int:
+    """Return what all sessions ever cost, in tokens, deleted ones too; counted from the replies at first."""
+    db.execute(
+        "INSERT OR IGNORE INTO meta SELECT 'tokens', coalesce(sum(input_tokens + output_tokens), 0) FROM messages"
+    )
+    return int(db.execute("SELECT value FROM meta WHERE key = 'tokens'").fetchone()[0])
+
+
 def load_active(db: sqlite3.Connection) -> dict[str, str]:
     """Return the active session of each client that is remembered."""
     return {row["client"]: row["session"] for row in db.execute("SELECT client, session FROM active")}
@@ -214,6 +222,9 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
     db.execute(
         "UPDATE sessions SET last_active_at = ?, unread = ? WHERE id = ?", (change.at, change.unread, change.session)
     )
+    spent = change.usage.input_tokens + change.usage.output_tokens
+    if spent:
+        db.execute("UPDATE meta SET value = value + ? WHERE key = 'tokens'", (spent,))
     return Outcome(seq=seq)
 
 

@@ -53,6 +53,7 @@ class Contents:
     boot: int
     sessions: tuple[StoredSession, ...]
     active: dict[str, str]
+    tokens_spent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         db = self._files.open()
         try:
-            contents = Contents(records.next_boot(db), records.load_sessions(db), records.load_active(db))
+            boot, spent = records.next_boot(db), records.load_spent(db)
+            contents = Contents(boot, records.load_sessions(db), records.load_active(db), spent)
             self._files.settle(db)
         except BaseException:
             db.close()

@@ -16,6 +16,7 @@ from protocol.codec import Decoder, encode
 from protocol.views import (
     ErrorView,
     ExitCard,
+    GateView,
     HistoryRow,
     Memory,
     ModelView,
@@ -51,8 +52,10 @@ SESSION = SessionView(
     waiting_since=None, ask=None, exit_card=ExitCard(reason="killed", signal="SIGKILL", at=1.5, seq_in_flight=1),
     memory=Memory(uss_bytes=1, rss_bytes=2), created_at=1.5, last_active_at=2.5,
 )  # fmt: skip
+GATE = GateView(provider="http://h/v1", why="rate_limit", until=1.5, allowed=0)
+PERMITS = PermitsView(in_use=1, limit=5, waiting=2, gates=[GATE])
 STATUS = Status(
-    pid=42, boot=3, version="0.1.0", home="/h", uptime_s=1.5, permits=PermitsView(), rejected_frames=0,
+    pid=42, boot=3, version="0.1.0", home="/h", uptime_s=1.5, permits=PERMITS, rejected_frames=0,
     launcher="local", sessions=SessionCounts(live=1, queued=0, hibernated=0, total=1, max_active=10),
     memory=StatusMemory(coordinator_rss_bytes=1, workers_uss_bytes=None),
     store=StoreView(path="/h/chat-coord.db", bytes=4_096, writable=True),
@@ -111,6 +114,9 @@ SAMPLES: list[object] = [
     m.Restored(**OWN, source="snapshot", exchanges=2),
     m.SnapshotTaken(**OWN, n=1, through_seq=3, data=b"\x00\xff"),
     m.Busy(**OWN, n=1, why="a turn runs"),
+    m.PermitWanted(**OWN, boot=3, call=7, turn_id="t", barred_s=1.5),
+    m.PermitReturned(**OWN, boot=3, call=7, status=429, retry_after_s=1.5, usage=Usage(input_tokens=1)),
+    m.Ping(**OWN, state="running", turn_id="t", loop_lag_ms=0, boot=3, permit=7, permits_over=6),
     m.Welcome(boot=3, name="a", type="debug", system=None),
     m.Fenced(reason="old"),
     m.Pong(boot=3),
@@ -120,6 +126,8 @@ SAMPLES: list[object] = [
         provider="openai", base_url="http://h/v1", model="m", api_key="k", context_tokens=None, max_output_tokens=5
     ),
     m.EndpointRefused(error=ERROR),
+    m.Permit(boot=3, call=7),
+    m.PermitRefused(call=7, error=ERROR),
     m.HistoryBack(rows=[ROW], more=False),
     m.SnapshotWanted(n=1),
     m.Restore(snapshot=b"\x00\xff", rows=[ROW], more=False),

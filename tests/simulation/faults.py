@@ -28,6 +28,7 @@ class Faults:
         self._spawn_failures = rng.choice((0.0, 0.05, 0.3))
         self._births_late = rng.choice((0.0, 0.02))
         self.spawn_s = rng.choice((0.005, 0.2))
+        self._rate_limits = rng.choice((0.0, 0.02, 0.1))
         self._model_s = rng.choice((0.02, 0.1, 1.0))
         self.disk_is_full = self.descriptors_are_short = False
         self.is_calm = False
@@ -112,6 +113,12 @@ class Faults:
     def birth_s(self) -> float:
         """How long a worker takes to its first line; some take longer than they may."""
         return 15.0 if self._is(self._births_late) else 0.01 * self._world.time.random()
+
+    def refuses_request(self) -> float | None:
+        """Say for how long the model wants to be left alone, 0 if it does not say; None: it answers."""
+        if not self._is(self._rate_limits):
+            return None
+        return self._world.time.rng.choice((0.0, 0.5, 5.0, 30.0))
 
     def model_s(self) -> float:
         """How long the model takes to its next piece."""

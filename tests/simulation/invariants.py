@@ -1,6 +1,7 @@
 """What must always hold (lifecycle.md, 1 to 8), checked around each event; what is dear to check, now and then.
 
-There are no permits and no snapshots in the core yet: 2 is checked for slots, and 5 for what the store gives back.
+There are no snapshots in the core yet: 5 is checked for what the store gives back. That requests stay within the
+permits is counted by the model, in the ledger; here, that who is throttled is in line.
 """
 
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ class Invariants:
     # ---- 2: slots
 
     def slots_are_within_the_cap(self) -> None:
-        """Slots held ≤ max_active_sessions. (Permits: when the core has them.)"""
+        """Slots held ≤ max_active_sessions."""
         held = 0
         for session in self._core.sessions.values():
             if session.residency in HOLDS_SLOT:
@@ -236,10 +237,13 @@ class Invariants:
     # ---- beside the eight
 
     def work_and_turns_agree(self) -> None:
-        """Work is running exactly when there is a turn, names are unique, and everything is in the right line."""
+        """There is work exactly when there is a turn, names are unique, and everything is in the right line."""
         names = []
         for session in self._core.sessions.values():
-            must((session.turn is not None) == (session.work.value == "running"), "work without a turn", session)
+            must((session.turn is not None) == (session.work.value != "idle"), "work without a turn", session)
+            if session.work.value == "throttled" and not session.turn.is_ending:
+                in_line = self._core.governor.is_waiting(session.id)
+                must(in_line, "2: a session is throttled and not in line", session)
             seqs = [prompt.seq for prompt in session.waiting]
             must(seqs == sorted(seqs), "prompts wait out of order", session.id, seqs)
             if not session.is_closed:

@@ -16,8 +16,10 @@ Key = tuple[str, int]
 class Ledger:
     """Everybody's notes."""
 
-    def __init__(self, calls_allowed: int) -> None:
+    def __init__(self, calls_allowed: int, permits: int) -> None:
         self._calls_allowed = calls_allowed
+        self._permits = permits
+        self._open_requests: dict[bytes, None] = {}
         self.counts: Counter[str] = Counter()
         self.acknowledged: dict[Key, str] = {}
         self.finished: dict[Key, tuple[str, str, str]] = {}
@@ -48,6 +50,18 @@ class Ledger:
         must(len(calls) <= self._calls_allowed, "a prompt went to the model again, unasked", session, seq, calls)
         must(self._last_call.get(session, 0) <= seq, "prompts went to the model out of order", session, seq)
         self._last_call[session] = seq
+
+    def request_begins(self, peer: bytes) -> None:
+        """The model sees a request come; those of dead processes are closed."""
+        must(peer not in self._open_requests, "a worker sends two requests at once", peer)
+        self._open_requests[peer] = None
+        open_now = list(self._open_requests)
+        must(len(open_now) <= self._permits, "2: more requests at once than there are permits", open_now)
+        self.counts["requests at the limit"] += len(open_now) == self._permits
+
+    def request_ends(self, peer: bytes) -> None:
+        """The model sees it closed."""
+        self._open_requests.pop(peer, None)
 
     def begin_turn(self, session: str, seq: int, turn_id: str) -> None:
         """A worker takes a prompt in hand."""

@@ -10,6 +10,7 @@ from coordinator.core import effects as e
 from coordinator.core import events as ev
 from coordinator.core import prompts, requests, turns, workers
 from coordinator.core.machine import Machine
+from coordinator.core.permits import Governor
 from coordinator.core.world import World
 from protocol import messages as m
 from tests.simulation.disk import Disk
@@ -84,6 +85,24 @@ def no_resend_of_replies(patch: Patch) -> None:
     patch.setattr(Worker, "_hand_over", hand_over)
 
 
+def permits_forgotten_at_boot(patch: Patch) -> None:
+    """A new coordinator takes it that nobody holds a permit."""
+    patch.setattr(Governor, "adopt", lambda *_: None)
+
+
+def permits_that_expire(patch: Patch) -> None:
+    """The permit of a worker that falls silent is given to another one while it lives."""
+    strict = workers.check_heartbeats
+
+    def check_heartbeats(world: World, now_s: float) -> Iterator[e.Effect]:
+        for session in world.roll.holders:
+            if now_s - session.heard_s > 3:
+                world.governor.bury(session.id)
+        yield from strict(world, now_s)
+
+    patch.setattr(workers, "check_heartbeats", check_heartbeats)
+
+
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
     acknowledge_before_commit,
     no_deduplication_of_deliveries,
@@ -91,4 +110,6 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     no_fence,
     no_resend_of_deliveries,
     no_resend_of_replies,
+    permits_forgotten_at_boot,
+    permits_that_expire,
 )

@@ -27,6 +27,8 @@ EXPECTED = (
     "coordinators stopped", "coordinator left", "coordinator left its workers", "store ended", "disks full",
     "StoreTurned", "descriptors short", "refused descriptors.short", "SpawnFailed", "suspends",
     "wall clocks moved", "frames dropped", "frames doubled", "frames late",
+    "PermitWanted", "PermitReturned", "requests at the limit", "requests refused for the rate",
+    "worker killed with a permit", "worker killed before it gives its permit back", "permits not wanted any more",
     "deliveries recognised", "workers fenced",
     "Attach", "Close", "Create", "Fetch", "HandOver", "Listen", "Rename", "Retry", "Switch",
 )  # fmt: skip

@@ -16,6 +16,9 @@ HEARTBEAT_S = 1.0
 RESEND_S = 0.5
 ENDPOINT_S = 90.0
 ORPHAN_S = 900.0
+RESEND_PERMIT_S = 1.0
+# So often a request is sent that is refused for its rate.
+TRIES = 6
 USAGE = Usage(input_tokens=1, output_tokens=2)
 
 
@@ -48,6 +51,12 @@ class Worker:
         self._wanting: Running | None = None
         self._heard_s = world.time.now_s
         self._turn_ids = 0
+        # Permits, as ``workers.shell.permits`` counts them: the coordinator that counts, the last call, up to which all
+        # are over, and what is done when the call that is waited for gets its permit.
+        self._counts = 0
+        self._call = self._over = self._holds = 0
+        self._then: Callable[[], None] | None = None
+        self._barred_until_s = 0.0
         self._stash: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._on = {
             m.Welcome: self._on_welcome,
@@ -61,6 +70,8 @@ class Worker:
             m.Rack: self._on_rack,
             m.Endpoint: self._on_endpoint,
             m.EndpointRefused: self._on_endpoint,
+            m.Permit: self._on_permit,
+            m.PermitRefused: self._on_nothing,
             m.Renamed: self._on_nothing,
             m.Refused: self._on_nothing,
         }
@@ -94,6 +105,7 @@ class Worker:
         """The process is gone."""
         if self.is_alive:
             self.is_alive = self.is_stopped = False
+            self.world.ledger.request_ends(self.peer)
             self.world.buried(self, signal, code)
 
     def take_signal(self, name: str) -> None:
@@ -139,10 +151,17 @@ class Worker:
         elif self._boot is None:
             self._say_hello()
         else:
-            turn_id = self._turns.in_hand[1]
-            self._send(m.Ping(session=self.session, epoch=self.epoch, state="idle", turn_id=turn_id, loop_lag_ms=0))
+            self._ping()
             if not self._is_restored:
                 self._fetch_back()
+
+    def _ping(self) -> None:
+        turn_id = self._turns.in_hand[1]
+        ping = m.Ping(
+            session=self.session, epoch=self.epoch, state="idle", turn_id=turn_id, loop_lag_ms=0,
+            boot=self._counts, permit=self._holds, permits_over=self._over,
+        )  # fmt: skip
+        self._send(ping)
 
     # ---- in
 
@@ -170,6 +189,9 @@ class Worker:
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
         self._boot = welcome.boot
+        self._counts = max(self._counts, welcome.boot)
+        self._ask()
+        self._ping()
         if not self._is_restored:
             self._fetch_back()
         if self._turns.unconfirmed is not None:
@@ -267,8 +289,76 @@ class Worker:
         if self._dies_here("between the note of the start and STARTED"):
             return
         self._send(started)
-        self.world.ledger.call(self.session, running.seq, running.turn_id)
-        self._later(self.world.faults.model_s(), self._say, running, 0)
+        self._want(running, lambda: self._request(running, 1))
+
+    # ---- permits
+
+    def _want(self, running: Running, then: Callable[[], None]) -> None:
+        """Ask for a permit until it comes."""
+        self._call += 1
+        self._then = then
+        self._ask_again(self._call)
+
+    def _ask_again(self, call: int) -> None:
+        if self._then is not None and self._call == call:
+            self._ask()
+            self._later(RESEND_PERMIT_S, self._ask_again, call)
+
+    def _ask(self) -> None:
+        running = self._turns.running
+        if self._then is None or running is None:
+            return
+        barred_s = max(0.0, self._barred_until_s - self.world.time.now_s)
+        wanted = m.PermitWanted(
+            session=self.session, epoch=self.epoch, boot=self._counts, call=self._call, turn_id=running.turn_id,
+            barred_s=barred_s,
+        )  # fmt: skip
+        self._send(wanted)
+
+    def _on_permit(self, permit: m.Permit) -> None:
+        if self._then is None or (permit.boot, permit.call) != (self._counts, self._call):
+            self.world.ledger.counts["permits not wanted any more"] += 1
+            return
+        then, self._then = self._then, None
+        self._holds = self._call
+        self.world.ledger.request_begins(self.peer)
+        if not self._dies_here("with a permit"):
+            then()
+
+    def _give_back(self, status: int | None, retry_after_s: float | None = None) -> None:
+        self._over, self._holds, self._then = self._call, 0, None
+        self.world.ledger.request_ends(self.peer)
+        if retry_after_s is not None:
+            self._barred_until_s = self.world.time.now_s + retry_after_s
+        if self._dies_here("before it gives its permit back"):
+            return
+        back = m.PermitReturned(
+            session=self.session, epoch=self.epoch, boot=self._counts, call=self._call, status=status,
+            retry_after_s=retry_after_s, usage=m.Usage(),
+        )  # fmt: skip
+        self._send(back)
+
+    def _request(self, running: Running, attempt: int) -> None:
+        """The request goes out; the model answers, or wants to be left alone."""
+        if attempt == 1:
+            self.world.ledger.call(self.session, running.seq, running.turn_id)
+        retry_after_s = self.world.faults.refuses_request()
+        if retry_after_s is not None:
+            self._later(self.world.faults.model_s(), self._refused, running, attempt, retry_after_s)
+        else:
+            self._later(self.world.faults.model_s(), self._say, running, 0)
+
+    def _refused(self, running: Running, attempt: int, retry_after_s: float) -> None:
+        self.world.ledger.counts["requests refused for the rate"] += 1
+        self._give_back(429, retry_after_s or None)
+        if not self.is_alive:
+            return
+        if attempt == TRIES:
+            self._finish(running, 0, "model.rate_limited")
+        else:
+            self._want(running, lambda: self._request(running, attempt + 1))
+
+    # ---- the answer
 
     def _say(self, running: Running, n: int) -> None:
         if self._dies_here("in the middle of an answer"):
@@ -280,7 +370,16 @@ class Worker:
         if self.world.time.chance(0.4):
             self._later(self.world.faults.model_s(), self._say, running, n + 1)
         else:
-            self._later(self.world.faults.model_s(), self._finish, running, n + 1, None)
+            self._later(self.world.faults.model_s(), self._answered, running, n + 1)
+
+    def _answered(self, running: Running, pieces: int) -> None:
+        self._give_back(200)
+        if not self.is_alive:
+            return
+        if self.world.time.chance(0.2):  # a tool was called: the model is asked again in the same turn
+            self._want(running, lambda: self._request(running, 2))
+        else:
+            self._finish(running, pieces, None)
 
     def _finish(self, running: Running, pieces: int, code: str | None) -> None:
         error = None if code is None else ErrorView(code=code, message="The model did not answer.")

@@ -53,11 +53,12 @@ class World:
             restart_limit_total=rng.choice((20, 1_000_000)),
             on_interrupt=on_interrupt,
             idle_hibernate_s=rng.choice((0, 2, 900)),
+            max_concurrent_api_calls=rng.randint(1, 3),
         )
         self.most_sessions = rng.randint(2, 10)
         self.think_s = rng.choice((0.05, 0.3, 1.0))
         self.disk = Disk()
-        self.ledger = Ledger(calls_allowed=2 if on_interrupt == "resume" else 1)
+        self.ledger = Ledger(2 if on_interrupt == "resume" else 1, self.settings.max_concurrent_api_calls)
         self.faults = Faults(self)
         self.network = Network(self, Weather())
         self.coordinator: Coordinator | None = None
@@ -124,12 +125,19 @@ class World:
             self.coordinator is not None
             and not next(self.disk.unanswered(), None)
             and self.coordinator.is_idle
+            and self.coordinator.machine.world.governor.in_use == 0  # whatever happened, every permit came back
             and all(s.residency in AT_REST for s in self.coordinator.machine.world.sessions.values())
         )
 
     def _what_waits(self) -> list[object]:
         sessions = [] if self.coordinator is None else list(self.coordinator.machine.world.sessions.values())
-        return [list(self.disk.unanswered()), [(s.id, s.residency.value, s.turn, list(s.waiting)) for s in sessions]]
+        governor = None if self.coordinator is None else self.coordinator.machine.world.governor
+        permits = governor and (governor._held, governor._line)
+        return [
+            list(self.disk.unanswered()),
+            permits,
+            [(s.id, s.residency.value, s.turn, list(s.waiting)) for s in sessions],
+        ]
 
     def _story(self) -> str:
         told = "\n".join(f"  {at_s:.4f} {event!r:.400}" for at_s, event in self.trace)

@@ -5,6 +5,7 @@ failing or silent.
 """
 
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -24,13 +25,18 @@ class Call:
 
 
 class ModelServer:
-    """The server, its ledger and its high-water mark of requests at once."""
+    """The server, its ledger and its high-water mark of requests at once.
+
+    A request counts until its answer is whole or its sender has closed the connection, whichever comes first.
+    ``refusals`` are answered first, by prompt: each a status and headers.
+    """
 
     def __init__(self, key: str = "test-key") -> None:
         self.key = key
         self.calls: list[Call] = []
-        self.at_once = 0
         self.most_at_once = 0
+        self.refusals: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        self._open: dict[int, socket.socket] = {}
         self.gate = threading.Event()  # "wait" answers its second half only when this is set
         self._lock = threading.Lock()
         server = self
@@ -59,6 +65,12 @@ class ModelServer:
     def calls_of(self, prompt: str) -> list[Call]:
         return [call for call in self.calls if call.prompt == prompt]
 
+    @property
+    def at_once(self) -> int:
+        """Requests that are open now."""
+        with self._lock:
+            return sum(not is_closed(connection) for connection in self._open.values())
+
     # ---- one request
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -71,16 +83,19 @@ class ModelServer:
         call = Call(messages[-1]["content"], messages, key, time.monotonic())
         with self._lock:
             self.calls.append(call)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self._open[id(call)] = request.connection
+        self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             self._answer(request, body, call)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the worker was killed or cancelled
         finally:
-            call.ended_s = time.monotonic()
-            with self._lock:
-                self.at_once -= 1
+            self._close(call)
+
+    def _close(self, call: Call) -> None:
+        call.ended_s = call.ended_s or time.monotonic()
+        with self._lock:
+            self._open.pop(id(call), None)
 
     def _answer(self, request: BaseHTTPRequestHandler, body: dict, call: Call) -> None:
         if call.key != self.key:
@@ -89,7 +104,15 @@ class ModelServer:
         if body["model"] != "scripted":
             self._refuse(request, 404, f"no model {body['model']}")
             return
+        refusals = self.refusals.get(call.prompt)
+        if refusals:
+            status, headers = refusals.pop(0)
+            self._close(call)
+            self._refuse(request, status, "as it was scripted", headers)
+            return
         word, _, rest = call.prompt.partition(" ")
+        if word == "slow":
+            time.sleep(float(rest.partition(" ")[0]))
         if word == "status":
             self._refuse(request, int(rest), f"as you asked: {rest}")
             return
@@ -109,6 +132,7 @@ class ModelServer:
         self._send(request, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         said = len("".join(call.said))
         usage = {"prompt_tokens": 10 * len(call.messages), "completion_tokens": said, "total_tokens": said}
+        self._close(call)  # the last words may be read, and the next request come, before this thread goes on
         self._send(request, {"choices": [], "usage": usage})
         request.wfile.write(b"data: [DONE]\n\n")
 
@@ -123,6 +147,14 @@ class ModelServer:
             yield "first half, "
             self.gate.wait(60)
             yield "second half"
+        elif word == "endless":
+            for i in range(6_000):
+                yield f"{i};"
+                time.sleep(0.01)
+        elif word == "hold":  # hold SECONDS TAG: a piece, and after so long another
+            yield "held "
+            time.sleep(float(rest.partition(" ")[0]))
+            yield "and done"
         elif word == "big":
             yield "x" * int(rest)
         elif word == "raw":  # the reply is the rest, as it is
@@ -139,11 +171,25 @@ class ModelServer:
         request.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         request.wfile.flush()
 
-    def _refuse(self, request: BaseHTTPRequestHandler, status: int, message: str) -> None:
+    def _refuse(
+        self, request: BaseHTTPRequestHandler, status: int, message: str, headers: dict[str, str] | None = None
+    ) -> None:
         body = json.dumps({"error": {"message": message, "type": "refused"}}).encode()
         request.send_response(status)
         request.send_header("content-type", "application/json")
         request.send_header("content-length", str(len(body)))
-        request.send_header("retry-after-ms", "1")  # the SDK tries again at once instead of after a second
+        # Without a word of the script the SDK tries again at once instead of after a second.
+        for name, value in ({"retry-after-ms": "1"} if headers is None else headers).items():
+            request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Say whether the other end has closed it, or has died."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

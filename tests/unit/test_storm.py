@@ -160,9 +160,9 @@ class Storm(RuleBasedStateMachine):
             assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
 
     @invariant()
-    def work_is_running_exactly_when_there_is_a_turn(self) -> None:
+    def there_is_work_exactly_when_there_is_a_turn(self) -> None:
         for session in self.world.world.sessions.values():
-            assert (session.turn is not None) == (session.work.value == "running")
+            assert (session.turn is not None) == (session.work.value != "idle")
 
     @invariant()
     def every_final_was_committed(self) -> None:

@@ -1,7 +1,7 @@
 """The port between a turn and a model: stream a reply, report what it cost, or say in one sentence what is wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from protocol.errors import ChatCoordError
@@ -35,11 +35,38 @@ class Question:
     prompt: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: the answer's status (None: no answer came), what it asked for, what it cost."""
+
+    status: int | None = None
+    retry_after_s: float | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+class Permits(Protocol):
+    """Who is asked before each request."""
+
+    async def acquire(self) -> int:
+        """Wait in line, however long, and return the call's number.
+
+        Raises:
+            ModelFailed: the request must not go out.
+        """
+        ...
+
+    def release(self, call: int, outcome: Outcome) -> None:
+        """The call is over, or is not wanted any more; said twice is said once."""
+        ...
+
+
 class ChatModel(Protocol):
     """Something that answers."""
 
-    async def stream(self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None]) -> Usage:
-        """Answer, calling back with each piece of text as it comes.
+    async def stream(
+        self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None], permits: Permits
+    ) -> Usage:
+        """Answer, calling back with each piece of text as it comes. Each request takes a permit of its own.
 
         Raises:
             ModelFailed: the endpoint cannot be reached, refuses, or breaks off.

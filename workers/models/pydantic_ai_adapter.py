@@ -30,7 +30,8 @@ from pydantic_ai.run import AgentRunResultEvent
 from protocol.messages import Endpoint
 from protocol.views import Usage
 from workers.core.conversation import Line
-from workers.models.port import ModelFailed, Question
+from workers.models.permit_client import PermitClient
+from workers.models.port import ModelFailed, Outcome, Permits, Question
 
 CONNECT_S = 10.0
 # The longest silence between two pieces; slow first tokens of large prompts are within it.
@@ -62,14 +63,17 @@ class PydanticAiModel:
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._transport = transport
 
-    async def stream(self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None]) -> Usage:
-        """Answer, calling back with each piece of text as it comes.
+    async def stream(
+        self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None], permits: Permits
+    ) -> Usage:
+        """Answer, calling back with each piece of text as it comes. Each request takes a permit of its own.
 
         Raises:
             ModelFailed: the endpoint cannot be reached, refuses, or breaks off.
         """
         is_local = endpoint.provider == "local"
-        http = httpx2.AsyncClient(
+        http = PermitClient(
+            permits,
             transport=self._transport,
             verify=shared_tls(),
             timeout=httpx2.Timeout(SILENCE_S, connect=CONNECT_S),
@@ -81,6 +85,8 @@ class PydanticAiModel:
             async with http:
                 return await _run(http, endpoint, question, on_piece)
         except ModelHTTPError as error:
+            if http.refusal is not None:
+                raise http.refusal from error
             raise _http_failure(endpoint, error) from error
         except (ModelAPIError, openai.APIConnectionError, httpx2.HTTPError) as error:
             raise _connection_failure(endpoint, error) from error
@@ -182,6 +188,17 @@ def _one_line(what: object) -> str:
     return " ".join(str(text).split())[:200].rstrip(".") or type(what).__name__
 
 
+class Free:
+    """Permits where nobody has to be asked."""
+
+    async def acquire(self) -> int:
+        """Go on."""
+        return 1
+
+    def release(self, call: int, outcome: Outcome) -> None:
+        """Nothing was counted."""
+
+
 async def warm_up() -> None:
     """Answer one prompt without network, so that everything lazy is built before workers are forked.
 
@@ -193,7 +210,7 @@ async def warm_up() -> None:
         provider="openai", base_url="http://warm.up/v1", model="m", api_key="k", context_tokens=1, max_output_tokens=1
     )
     question = Question("be warm", [Line("user", "hi"), Line("assistant", "hello")], "warm up")
-    await PydanticAiModel(httpx2.MockTransport(_warm_answer)).stream(endpoint, question, heard.append)
+    await PydanticAiModel(httpx2.MockTransport(_warm_answer)).stream(endpoint, question, heard.append, Free())
     if "".join(heard) != "warm":
         raise RuntimeError(f"the warm-up turn streamed {heard!r}")
     await asyncio.sleep(0)

@@ -32,6 +32,7 @@ from workers.core.turns import Running, Turns
 from workers.models.port import ChatModel, ModelFailed, Question
 from workers.shell.gather import Gatherer
 from workers.shell.outbox import Outbox
+from workers.shell.permits import CoordinatorsPermits
 from workers.shell.restoring import Restoring
 from workers.shell.snapshot import Snapshot, pack
 from workers.shell.title import set_title
@@ -77,6 +78,7 @@ class Worker:
         self._model = model
         self._conversation = Conversation(RESTORE_BYTES)
         self._turns = Turns()
+        self._permits = CoordinatorsPermits(fork.session, fork.epoch, self._send)
         self._boot: int | None = None
         self._welcome: m.Welcome | None = None
         self._restoring = Restoring(fork.session, fork.epoch, self._conversation, self._send)
@@ -97,6 +99,8 @@ class Worker:
             m.Deliver: self._on_deliver,
             m.Endpoint: self._on_endpoint,
             m.EndpointRefused: self._on_endpoint_refused,
+            m.Permit: self._permits.hear,
+            m.PermitRefused: self._permits.hear,
             m.Rack: self._on_rack,
             m.SnapshotWanted: self._on_snapshot_wanted,
             m.Renamed: lambda renamed: set_title(renamed.name),
@@ -152,18 +156,24 @@ class Worker:
             if self._welcome is None:
                 self._say_hello()
                 continue
-            running = self._turns.running
-            self._send(
-                m.Ping(
-                    session=self._session,
-                    epoch=self._epoch,
-                    state="running" if running else "idle",
-                    turn_id=running.turn_id if running else None,
-                    loop_lag_ms=lag_ms,
-                )
-            )
+            self._ping(lag_ms)
             if not self._restoring.is_done:
                 self._restoring.ask()
+
+    def _ping(self, lag_ms: int) -> None:
+        running = self._turns.running
+        self._send(
+            m.Ping(
+                session=self._session,
+                epoch=self._epoch,
+                state="running" if running else "idle",
+                turn_id=running.turn_id if running else None,
+                loop_lag_ms=lag_ms,
+                boot=self._permits.boot,
+                permit=self._permits.held,
+                permits_over=self._permits.over,
+            )
+        )
 
     def _look_elsewhere(self) -> None:
         """Connect to the sockets of the coordinator that runs now, if they are not the known ones."""
@@ -231,6 +241,8 @@ class Worker:
         self._boot = welcome.boot
         self._welcome = welcome
         hit("worker.welcomed")
+        self._permits.welcomed(welcome.boot)
+        self._ping(0)  # tells what is held, which HELLO cannot: a grant may have come behind it
         set_title(welcome.name)
         if not self._restoring.is_done:
             self._restoring.ask()
@@ -298,6 +310,8 @@ class Worker:
             stop_reason = "failed"
             reason = f"{type(failure).__name__}: {failure}"
             error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
+        finally:
+            self._permits.end()
         gatherer.flush()
         hit("worker.streamed")
         text = cut("".join(said), REPLY_BYTES, CUT_MARK.format(limit=REPLY_BYTES))
@@ -366,7 +380,8 @@ class Worker:
             self._conversation.lines(endpoint.context_tokens),
             running.prompt,
         )
-        return await self._model.stream(endpoint, question, on_piece)
+        self._permits.begin(running.turn_id)
+        return await self._model.stream(endpoint, question, on_piece, self._permits)
 
     async def _find_endpoint(self) -> m.Endpoint:
         self._endpoint = asyncio.get_running_loop().create_future()
