@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 
 from client.connection import Connection
 from tests.chaos.rig import PATIENCE_S, Rig, faults
+from tests.support.fleet import wait_until
 
 # A prompt of a session waits behind at most so many others.
 MOST_WAITING = 3
 LOOK_S = 0.02
+TALKERS = 6
 # All permits must be usable again so soon after the last kill.
 PERMITS_BACK_S = 30.0
 
@@ -40,9 +42,9 @@ class Seen:
     permits_back_s: float | None = None
 
     def __str__(self) -> str:
+        what = f"{self.sessions} sessions, cap {self.cap}, {self.permits} permits, {self.seconds:.0f} s"
         lines = [
-            f"seed {self.seed}: {self.sessions} sessions, cap {self.cap}, {self.permits} permits, {self.seconds:.0f} s, "
-            f"kills {dict(sorted(self.kills.items()))}",
+            f"seed {self.seed}: {what}, kills {dict(sorted(self.kills.items()))}",
             f"prompts acknowledged: {self.prompts}, ends: {dict(sorted(self.ends.items()))}",
             f"most workers at once: {self.most_workers}, most requests at once: {self.most_requests}",
             f"all permits usable again {self.permits_back_s:.1f} s after the last kill"
@@ -83,7 +85,7 @@ class Crowd:
         for n in range(self._seen.sessions):
             self._ids[f"s{n}"] = await self._rig.create(quiet, f"s{n}")
         jobs = [asyncio.create_task(job) for job in (self._watch(), self._kill(seconds, kills))]
-        talkers = [asyncio.create_task(self._talk(n, seconds)) for n in range(6)]
+        talkers = [asyncio.create_task(self._talk(n, seconds)) for n in range(TALKERS)]
         await asyncio.gather(*talkers)
         await jobs[1]
         self._seen.permits_back_s = await self._permits_are_back(quiet)
@@ -103,7 +105,7 @@ class Crowd:
         dice = random.Random(f"{self._seen.seed} {number}")
         client = await self._rig.connect()
         end_s = time.monotonic() + seconds
-        names = list(self._ids)
+        names = list(self._ids)[number::TALKERS]  # one client a session: what it sends first is answered first
         while time.monotonic() < end_s:
             name = dice.choice(names)
             said = self._said.setdefault(name, [])
@@ -127,11 +129,14 @@ class Crowd:
                 self._rig.kill(self._rig.fleet.coordinator)
                 self._seen.kills["coordinator"] += 1
                 continue
-            asking = {call.prompt.split()[2].split(".")[0] for call in self._rig.model.open_calls()}
-            holders = [pid for pid, name in sorted(self._rig.workers().items()) if name in asking]
-            if holders:
-                self._rig.kill(self._dice.choice(holders))
-                self._seen.kills["worker with a permit"] += 1
+            holders = await wait_until(self._holders, PATIENCE_S, "nobody asked the model")
+            self._rig.kill(self._dice.choice(holders))
+            self._seen.kills["worker with a permit"] += 1
+
+    def _holders(self) -> list[int]:
+        """Return the workers whose request is open at the model's server."""
+        asking = {call.prompt.split()[2].split(".")[0] for call in self._rig.model.open_calls()}
+        return [pid for pid, name in sorted(self._rig.workers().items()) if name in asking]
 
     async def _permits_are_back(self, quiet: Connection) -> float | None:
         """Return how soon so many requests ran at once as there are permits, after all kills."""

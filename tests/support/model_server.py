@@ -68,8 +68,12 @@ class ModelServer:
     @property
     def at_once(self) -> int:
         """Requests that are open now."""
+        return len(self.open_calls())
+
+    def open_calls(self) -> list[Call]:
         with self._lock:
-            return sum(not is_closed(connection) for connection in self._open.values())
+            found = {key for key, connection in self._open.items() if not is_closed(connection)}
+        return [call for call in list(self.calls) if id(call) in found]
 
     # ---- one request
 
