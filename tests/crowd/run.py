@@ -77,17 +77,17 @@ class Crowd:
         self._said: dict[str, list[str]] = {}
         self._completed: set[str] = set()
         self._is_over = asyncio.Event()
+        self._is_spent = asyncio.Event()  # nobody is killed any more
 
     async def run(self, seconds: float, kills: int) -> None:
-        """Let them talk for so long, killing meanwhile; then compare."""
+        """Let them talk for so long, and until all kills are done; then compare."""
         begun_s = time.monotonic()
         quiet = await self._rig.connect()
         for n in range(self._seen.sessions):
             self._ids[f"s{n}"] = await self._rig.create(quiet, f"s{n}")
         jobs = [asyncio.create_task(job) for job in (self._watch(), self._kill(seconds, kills))]
         talkers = [asyncio.create_task(self._talk(n, seconds)) for n in range(TALKERS)]
-        await asyncio.gather(*talkers)
-        await jobs[1]
+        await asyncio.gather(jobs[1], *talkers)
         self._seen.permits_back_s = await self._permits_are_back(quiet)
         found = await self._rig.audit(quiet, patience_s=2 * PATIENCE_S)
         for session in self._ids.values():
@@ -106,10 +106,14 @@ class Crowd:
         client = await self._rig.connect()
         end_s = time.monotonic() + seconds
         names = list(self._ids)[number::TALKERS]  # one client a session: what it sends first is answered first
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s or not self._is_spent.is_set():
             name = dice.choice(names)
             said = self._said.setdefault(name, [])
-            if len(said) - len(self._rig.ledger.announced.get(self._ids[name], ())) < MOST_WAITING:
+            announced = self._rig.ledger.announced.setdefault(self._ids[name], set())
+            if len(said) - len(announced) >= MOST_WAITING:  # or a coordinator died before it announced them
+                rows = await self._rig.history(client, self._ids[name])
+                announced |= {row.reply_to for row in rows if row.reply_to is not None}
+            else:
                 prompt = f"count {dice.randint(1, 30)} {name}.{len(said)}."
                 said.append(prompt)
                 await self._rig.submit(client, self._ids[name], prompt)
@@ -132,6 +136,7 @@ class Crowd:
             holders = await wait_until(self._holders, PATIENCE_S, "nobody asked the model")
             self._rig.kill(self._dice.choice(holders))
             self._seen.kills["worker with a permit"] += 1
+        self._is_spent.set()
 
     def _holders(self) -> list[int]:
         """Return the workers whose request is open at the model's server."""
