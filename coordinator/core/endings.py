@@ -42,6 +42,7 @@ def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iter
     turn.prompt.turn_id = None
     turn.prompt.resumed = epoch
     turn.prompt.is_resume_saved = False
+    turn.prompt.usage = turn.usage
     yield Commit(SaveResumed(session.id, turn.seq, epoch))
     _wait_again(world, session, turn.prompt)
 

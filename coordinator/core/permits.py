@@ -165,36 +165,32 @@ class Governor:
 
     def grant(self, foreground: frozenset[str], now_s: float) -> Iterator[tuple[str, int]]:
         """Let go whoever may, foreground first, and yield each holder with its call."""
-        while (holder := self._next(foreground, now_s)) is not None:
-            waiting = self._line[holder]
+        while self._line and len(self._held) < self.limit:
+            providers = {waiting.provider for waiting in self._line.values()}
+            open_ones = {provider for provider in providers if self._closed(provider, now_s) is None}
+            able = [holder for holder, waiting in self._line.items() if waiting.provider in open_ones]
+            if not able:
+                return
+            holder = next((h for h in able if self._goes_first(h, foreground)), able[0])
             if holder in foreground:
-                for passed in self._heads(foreground, now_s):
-                    self._line[passed].passed += 1
-            del self._line[holder]
+                self._pass(able, foreground)
+            waiting = self._line.pop(holder)
             self._held[holder] = Held(waiting.call, waiting.provider, now_s)
             self._pool(waiting.provider).requests.add(1, now_s)
             yield holder, waiting.call
 
-    def _next(self, foreground: frozenset[str], now_s: float) -> str | None:
-        if not self._line or len(self._held) >= self.limit:
-            return None
-        providers = {waiting.provider for waiting in self._line.values()}
-        open_ones = {provider for provider in providers if self._closed(provider, now_s) is None}
-        if not open_ones:
-            return None
-        return next((h for h in self._ordered(foreground) if self._line[h].provider in open_ones), None)
+    def _goes_first(self, holder: str, foreground: frozenset[str]) -> bool:
+        """Say whether it is looked at, or was passed often enough; both are served by arrival, then the others."""
+        return holder in foreground or self._line[holder].passed >= PATIENCE
 
-    def _ordered(self, foreground: frozenset[str]) -> list[str]:
-        """The line as it is served: who is looked at, or was passed often enough, then the others; by arrival."""
-        return sorted(self._line, key=lambda h: h not in foreground and self._line[h].passed < PATIENCE)
-
-    def _heads(self, foreground: frozenset[str], now_s: float) -> list[str]:
-        """The first at each provider that could go and is not looked at."""
-        heads: dict[str, str] = {}
-        for holder, waiting in self._line.items():
-            if holder not in foreground and self._closed(waiting.provider, now_s) is None:
-                heads.setdefault(waiting.provider, holder)
-        return list(heads.values())
+    def _pass(self, able: list[str], foreground: frozenset[str]) -> None:
+        """One that is looked at goes: of the others, the first at each provider that could have gone is passed."""
+        passed: set[str] = set()
+        for holder in able:
+            waiting = self._line[holder]
+            if holder not in foreground and waiting.provider not in passed:
+                passed.add(waiting.provider)
+                waiting.passed += 1
 
     def _closed(self, provider: str, now_s: float) -> tuple[Why, float | None] | None:
         """Return why no request may go there now, and until when if that is known; None when one may."""
@@ -255,7 +251,10 @@ class Governor:
         if holder not in self._line:
             return None
         provider = self._line[holder].provider
-        position = self._ordered(foreground).index(holder) + 1
+        is_first = self._goes_first(holder, foreground)
+        before = list(self._line).index(holder)
+        ranks = [self._goes_first(other, foreground) for other in self._line]
+        position = 1 + (sum(ranks[:before]) if is_first else sum(ranks) + before - sum(ranks[:before]))
         why, until_s = self._closed(provider, now_s) or ("permit", None)
         wait_s = None if until_s is None else until_s - now_s
         if self._held_s is not None:

@@ -40,7 +40,7 @@ def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effec
     if session.ending or not session.waiting[0].is_resume_saved:
         return
     prompt = session.waiting.popleft()
-    session.turn = Turn(prompt.seq, prompt, now_s)
+    session.turn = Turn(prompt.seq, prompt, now_s, usage=prompt.usage)
     world.turn_fact(session, TurnFact.DELIVERED)
     yield SendWorker(session.peer, Deliver(seq=prompt.seq, text=prompt.text))
 

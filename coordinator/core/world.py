@@ -29,7 +29,8 @@ class Prompt:
     """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it.
 
     ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch whose
-    death interrupted its turn, which then began again (0: never); it does so when ``is_resume_saved``.
+    death interrupted its turn, which then began again (0: never); it does so when ``is_resume_saved``. ``usage``:
+    what that turn's requests were seen to cost.
     """
 
     seq: int
@@ -39,6 +40,7 @@ class Prompt:
     crashes: int = 0
     resumed: int = 0
     is_resume_saved: bool = True
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True)

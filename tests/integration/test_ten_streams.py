@@ -8,7 +8,9 @@ from tests.support.product import Product
 pytestmark = pytest.mark.integration
 
 
-def test_ten_sessions_stream_at_once_and_never_mix(product: Product, model: ModelServer):
+def test_ten_sessions_stream_at_once_and_never_mix(fresh: Product, model: ModelServer):
+    product = fresh
+    product.use_model(model.url, more="max_concurrent_api_calls = 10")
     names = [f"s{i}x" for i in range(10)]
     for name in names:
         product.run("new", name)

@@ -341,6 +341,22 @@ def test_a_turn_that_was_cut_costs_what_its_requests_were_seen_to_cost():
     assert world.world.sessions[a].tokens == 100
 
 
+def test_a_turn_that_began_again_costs_what_both_attempts_cost():
+    world = Simulated(on_interrupt="resume")
+    (a,) = begin(world, "a")
+    want(world, a)
+    give_back(world, a, usage=Usage(input_tokens=60))
+    world.die(a)
+    world.advance(1)
+    world.hello(a)
+    world.report(a, m.Started, seq=1, turn_id=f"turn-{a}-1")
+    want(world, a)
+    give_back(world, a, usage=Usage(input_tokens=30))
+    spend(world, a, 30)
+
+    assert world.world.sessions[a].tokens == 90
+
+
 # ---- providers
 
 

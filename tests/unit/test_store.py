@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.core import effects as e
 from coordinator.core import events as ev
 from coordinator.shell import durable, schema
 from coordinator.shell import store as store_module
 from protocol.errors import StoreFailed, StoreRefused
+from protocol.views import Usage
 from tests.support.stored import fill, opened, prompt, reply, rows, session
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema-1.db"
@@ -485,3 +487,43 @@ def test_every_commit_waits_for_the_disk(path):
         ]
 
     assert modes == [2, "wal"]
+
+
+# ---- what was spent
+
+
+def spent(number: int, seq: int, tokens: int) -> e.InsertReply:
+    usage = Usage(input_tokens=tokens - 1, output_tokens=1)
+    return e.InsertReply(f"{number:016x}", seq, f"t{seq}", "text", "completed", usage, None, False, 3.0)
+
+
+def test_what_all_sessions_spent_is_counted_once_and_outlives_them(tmp_path: Path):
+    with opened(tmp_path / "db") as store:
+        for number in (1, 2):
+            store.commit(session(number))
+            store.commit(prompt(number, "k"))
+            store.commit(spent(number, 1, 100))
+        store.commit(spent(2, 1, 100))  # the same reply once more
+
+        assert store.contents.tokens_spent == 0
+
+    with opened(tmp_path / "db") as store:
+        assert store.contents.tokens_spent == 200
+
+        store.commit(e.DeleteSession(f"{1:016x}", b"p", 1))
+
+    with opened(tmp_path / "db") as store:
+        assert store.contents.tokens_spent == 200
+        assert sum(s.tokens for s in store.contents.sessions) == 100
+
+
+def test_what_an_older_program_did_not_count_is_counted_from_the_replies(tmp_path: Path):
+    with opened(tmp_path / "db") as store:
+        store.commit(session(1))
+        store.commit(prompt(1, "k"))
+        store.commit(spent(1, 1, 100))
+    with closing(sqlite3.connect(tmp_path / "db")) as db:
+        db.execute("DELETE FROM meta WHERE key = 'tokens'")
+        db.commit()
+    with opened(tmp_path / "db") as store:
+        assert store.contents.tokens_spent == 100
