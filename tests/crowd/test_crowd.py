@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.crowd import cycles
 from tests.crowd.run import run
 
 pytestmark = pytest.mark.chaos
@@ -17,3 +18,10 @@ def test_a_crowd_stays_within_its_slots_and_permits_and_everybody_is_answered(ki
     assert seen.prompts > 30
     assert seen.most_workers == 4
     assert seen.most_requests == 3
+
+
+def test_a_session_that_sleeps_and_wakes_again_and_again_stays_what_it_is():
+    seen = asyncio.run(cycles.run(25))
+
+    assert (seen.changed, seen.left_behind) == ([], 0)
+    assert len(seen.pids) == 25
