@@ -13,8 +13,10 @@ import msgspec
 from protocol.errors import HINT, ChatCoordError
 from protocol.messages import StoreState
 from protocol.terminal_safe import clean, clean_line
-from protocol.views import GateView, HistoryRow, SessionView, Status
+from protocol.views import GateView, HistoryRow, SessionView, Status, StatusMemory
 
+# Who would be hibernated next, in the text of `status`; the document has more.
+NEXT_SHOWN = 3
 GLYPHS = {
     "requires_action": "!",
     "failed": "x",
@@ -97,6 +99,7 @@ def status_text(status: Status) -> str:
         f"workers      started by the launcher {status.launcher}",
         f"model        {model.name} ({model.provider}{server})",
         f"permits      {permits.in_use} of {permits.limit} in use, {permits.waiting} in line{gates}",
+        *_memory_lines(status.memory),
         f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else f'READ ONLY: {store.fault}'}",
         f"rejected     {status.rejected_frames} frames",
     )
@@ -109,6 +112,32 @@ def gate_words(gate: GateView) -> str:
         return f"{gate.provider} is tried again, {gate.allowed} at once"
     why = "its budget is spent" if gate.why == "budget" else "it wants to be left alone"
     return f"{gate.provider} takes none for {max(0.0, gate.until - time.time()):.0f} s: {why}"
+
+
+def _memory_lines(memory: StatusMemory) -> list[str]:
+    """Return how much there is, who is short of it, and who would be hibernated first."""
+    parts = (
+        ("coordinator", memory.coordinator_rss_bytes),
+        ("zygote", memory.zygote_rss_bytes),
+        ("workers' own", memory.workers_uss_bytes),
+        ("model server", memory.model_server_rss_bytes),
+    )
+    lines = ["memory       " + ", ".join(f"{what} {mib(count)}" for what, count in parts if count is not None)]
+    if memory.total_pss_bytes is not None and memory.limit_bytes is not None and memory.available_bytes is not None:
+        total = f"{mib(memory.total_pss_bytes)} of {mib(memory.limit_bytes)} in all"
+        stalls = (
+            "" if memory.pressure_percent is None else f", tasks waited for it {memory.pressure_percent:g} % of 10 s"
+        )
+        lines.append(f"             {total}; the machine has {mib(memory.available_bytes)} left{stalls}")
+    if memory.short is not None:
+        lines.append(f"             SHORT: {memory.short}")
+    lines += [f"next to go   {n.name}: {n.why}" for n in memory.next_to_hibernate[:NEXT_SHOWN]]
+    return lines
+
+
+def mib(count: int) -> str:
+    """Return bytes in words."""
+    return f"{count / (1 << 20):.1f} MiB" if count < 10 << 30 else f"{count / (1 << 30):.1f} GiB"
 
 
 def store_words(state: StoreState) -> str:

@@ -80,7 +80,7 @@ async def start_in_background(home: Home, launcher: str | None = None) -> None:
     home.prepare()
     errors = home.logs / "coordinator.stderr"
     try:
-        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     except OSError as error:
         hint = "Check room, owner and mode of that folder; `chat-coord export --all DIR` works without writing there."
         raise HomeUnsafe(f"{errors} cannot be written: {error.strerror}.", hint=hint) from error

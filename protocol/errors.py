@@ -95,6 +95,13 @@ class DescriptorsShort(ChatCoordError):
     hint = "Close sessions or terminals, or raise the hard limit (`ulimit -Hn`) and start the coordinator again."
 
 
+class MemoryShort(ChatCoordError):
+    """Memory is short, of the machine or of what all sessions may use; what runs goes on."""
+
+    code = "memory.short"
+    hint = "Idle sessions are being hibernated; try again in a moment, end other programs, or raise memory_total_bytes."
+
+
 class NothingToRetry(ChatCoordError):
     """There is no turn that could be run again."""
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from protocol.messages import Message
 
+# How a worker leaves for which the kernel had no more memory; the number of ENOMEM.
+EXIT_NO_MEMORY = 12
+# Every process below a worker carries ``SESSION-EPOCH`` in this variable, so that it can be told whose it is.
+MARK = "CHAT_COORD_WORKER"
+
 
 class ZygoteReady(Message, frozen=True):
     """Everything is imported, warmed and frozen; a worker's collector never touches ``frozen_objects``."""
@@ -21,6 +26,7 @@ class Fork(Message, frozen=True):
     """Start a worker. ``log`` is the file that its standard output and error go to.
 
     ``orphan_exit_s`` is how long it stays without a coordinator; the next one is looked for in ``home``.
+    ``data_bytes`` is how much memory the kernel gives it beyond what it is born with; 0: no such limit.
     """
 
     session: str
@@ -34,6 +40,7 @@ class Fork(Message, frozen=True):
     events_log: str
     home: str
     orphan_exit_s: float
+    data_bytes: int = 0
 
 
 class Forked(Message, frozen=True):
@@ -59,6 +66,11 @@ class Reaped(Message, frozen=True):
     session: str
     epoch: int
     status: int
+
+
+def mark_of(session: str, epoch: int) -> str:
+    """Return the value of ``MARK`` for the processes of a worker."""
+    return f"{session}-{epoch}"
 
 
 def no_place_for(fork: Fork) -> str | None:

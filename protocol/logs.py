@@ -5,7 +5,11 @@ The user's words never appear above DEBUG. A newline in a field cannot forge a l
 
 import json
 import logging
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+
+# Each log and, behind it, so many predecessors: LOG.1 is the younger.
+LOG_BYTES, PREDECESSORS = 5 << 20, 2
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -32,7 +36,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to(path: Path, process: str) -> None:
-    """Send this process's log to a file; a log that cannot be written never stops the process."""
+    """Send this process's log to a file of bounded size; a log that cannot be written never stops the process."""
     logging.raiseExceptions = False
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -40,7 +44,7 @@ def log_to(path: Path, process: str) -> None:
         old.close()
     handler: logging.Handler
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", delay=False)
+        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8")
     except OSError:
         handler = logging.NullHandler()
     handler.setFormatter(JsonLines(process))

@@ -579,6 +579,12 @@ class Leave(Message, frozen=True):
     """End the process cleanly."""
 
 
+class ToolEnded(Message, frozen=True):
+    """The coordinator ended every process below the worker; the model is to be told the reason."""
+
+    reason: str
+
+
 ClientSays = (
     ClientHello
     | ClientBye
@@ -648,6 +654,7 @@ ToWorker = (
     | PermitRefused
     | Rack
     | SnapshotWanted
+    | ToolEnded
     | Renamed
     | Leave
     | Refused

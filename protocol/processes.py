@@ -3,8 +3,16 @@
 The start time is in clock ticks since the machine's boot, so that a change of the wall clock does not move it.
 """
 
+import contextlib
+import ctypes
 import os
+import signal
 from pathlib import Path
+
+# prctl(2): orphans below this process become its children instead of init's, so that none of them gets out of sight.
+PR_SET_CHILD_SUBREAPER = 36
+# A tree may grow while it is killed; one that still does after so many looks is left to the next.
+KILL_PASSES = 10
 
 
 def start_ticks(pid: int) -> int | None:
@@ -21,6 +29,66 @@ def start_ticks(pid: int) -> int | None:
 def is_running(pid: int, ticks: int) -> bool:
     """Say whether the process that started then still runs."""
     return start_ticks(pid) == ticks
+
+
+def children_of(pid: int) -> list[int]:
+    """Return a process's children, zombies too; none when it is gone. Each of its threads has its own."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are enough
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+    return found
+
+
+def descendants_of(pid: int) -> list[tuple[int, int]]:
+    """Return pid and start time of everything that runs below a process, parents before their children."""
+    found: list[tuple[int, int]] = []
+    seen = {pid}
+    line = children_of(pid)
+    while line:
+        child = line.pop(0)
+        if child not in seen:
+            seen.add(child)
+            ticks = start_ticks(child)
+            if ticks is not None:
+                found.append((child, ticks))
+            line += children_of(child)
+    return found
+
+
+def kill(pid: int, ticks: int) -> bool:
+    """SIGKILL the process that started then, and no other that has its pid now; say whether it was there."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if start_ticks(pid) != ticks:
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:  # it is dead already, or another's
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def kill_below(pid: int) -> int:
+    """SIGKILL everything below a process, also what appears meanwhile; return how many that were."""
+    killed: set[tuple[int, int]] = set()
+    for _ in range(KILL_PASSES):
+        living = [process for process in descendants_of(pid) if process not in killed]
+        if not living:
+            break
+        killed.update(process for process in living if kill(*process))
+    return len(killed)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every orphan below it. Where the system has no such thing, nothing happens."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def thread_count() -> int:

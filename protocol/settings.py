@@ -21,6 +21,9 @@ from protocol.errors import ConfigBad
 EMBEDDED = "embedded"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Origin = Literal["default", "file", "environment", "flag"]
+# A tool is at least an interpreter; a coordinator, its zygote and one worker have about 100 MiB together.
+LEAST_TOOL_BYTES = 16 << 20
+LEAST_TOTAL_BYTES = 128 << 20
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +137,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "what it finished is kept.",
         ),
     ] = 900.0
+    memory_soft_bytes: Annotated[
+        int,
+        Meta(
+            ge=16 << 20,
+            le=1 << 50,
+            description="Memory of a worker alone, its tools not counted (USS): above it the session is hibernated "
+            "when it is idle, not pinned, and nobody looks at it.",
+        ),
+    ] = 52_428_800
+    memory_hard_bytes: Annotated[
+        int,
+        Meta(
+            ge=32 << 20,
+            le=1 << 50,
+            description="Memory of a worker alone (USS): above it the worker is killed and replaced. "
+            "More than `memory_soft_bytes`.",
+        ),
+    ] = 536_870_912
+    tool_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 50,
+            description="Memory of everything that one worker started (PSS): above it all of that is killed and the "
+            "model is told; the worker stays. 0: a quarter of the machine's; else at least 16777216.",
+        ),
+    ] = 0
+    memory_total_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 50,
+            description="Memory of all processes together (PSS): above it idle sessions are hibernated, new ones are "
+            "refused, and prompts to sleeping ones wait. 0: half of the machine's; else at least 134217728.",
+        ),
+    ] = 0
+    model_idle_s: Annotated[
+        float,
+        Meta(ge=1, le=31_536_000, description="A local model's server that no turn has used for this long is stopped."),
+    ] = 600.0
     launcher: Annotated[
         Literal["local", "spawn"],
         Meta(
@@ -231,6 +274,7 @@ def settings_of(
         origins[key] = "flag"
     settings = Settings(**values)
     _check_models(source, settings)
+    _check_memory(source, settings, origins)
     if settings.default_model not in settings.all_models():
         where = variable("default_model") if origins["default_model"] == "environment" else source
         names = ", ".join(sorted(settings.all_models()))
@@ -351,6 +395,21 @@ def allowed(key: str) -> str:
 def description(key: str) -> str:
     """Return in words what a key does."""
     return str(hint_of("", key).__metadata__[0].description)
+
+
+def _check_memory(source: str, settings: Settings, origins: Mapping[str, Origin]) -> None:
+    def where(key: str) -> str:
+        return variable(key) if origins[key] == "environment" else source
+
+    for key, least in (("tool_memory_bytes", LEAST_TOOL_BYTES), ("memory_total_bytes", LEAST_TOTAL_BYTES)):
+        if 0 < getattr(settings, key) < least:
+            text = f"{where(key)}: {key}: {getattr(settings, key)} is less than anything needs."
+            raise ConfigBad(text, hint=f"Allowed: 0, or a whole number from {least} to {1 << 50}.")
+    soft, hard = settings.memory_soft_bytes, settings.memory_hard_bytes
+    if hard <= soft:
+        key = "memory_hard_bytes" if origins["memory_hard_bytes"] != "default" else "memory_soft_bytes"
+        text = f"{where(key)}: memory_hard_bytes ({hard}) is not more than memory_soft_bytes ({soft})."
+        raise ConfigBad(text, hint="A worker is hibernated at the soft limit and killed at the hard one: leave room.")
 
 
 def _check_models(source: str, settings: Settings) -> None:

@@ -52,6 +52,38 @@ class Memory(View, frozen=True):
     rss_bytes: int | None = None
 
 
+class ChildMemory(View, frozen=True):
+    """A process below a worker, and its memory in bytes; ``pss_bytes`` shares out what several processes use."""
+
+    pid: int
+    name: str
+    pss_bytes: int
+
+
+class TreeMemory(View, frozen=True):
+    """What else was read of a worker: itself (``pss_bytes``, ``swap_bytes``) and the tree that it is the root of."""
+
+    pss_bytes: int = 0
+    swap_bytes: int = 0
+    tree_uss_bytes: int = 0
+    tree_pss_bytes: int = 0
+    children: tuple[ChildMemory, ...] = ()
+
+    @property
+    def tools_bytes(self) -> int:
+        """Memory of everything below the worker. PSS: pages that tools share among each other count once."""
+        return self.tree_pss_bytes - self.pss_bytes
+
+
+class MemoryPoint(View, frozen=True):
+    """One reading of a worker's memory, for plots. ``at`` is in seconds since 1970."""
+
+    at: float
+    rss_bytes: int
+    uss_bytes: int
+    tree_uss_bytes: int
+
+
 class SessionView(View, frozen=True):
     """One session as lists show it. Times are seconds since 1970."""
 
@@ -159,11 +191,34 @@ class PermitsView(View, frozen=True):
     gates: list[GateView] = []
 
 
+class NextToSleep(View, frozen=True):
+    """A session that would be hibernated if room were needed, and why just this one."""
+
+    session: str
+    name: str
+    why: str
+
+
 class StatusMemory(View, frozen=True):
-    """Memory of the coordinator and of all workers, in bytes."""
+    """Memory of everything that belongs to the coordinator, in bytes, and of the machine.
+
+    ``total_pss_bytes`` counts coordinator, zygote, model servers, and workers with all below them; what they share is
+    counted once. ``pressure_percent`` is how much of the last 10 s some task waited for memory; None where the kernel
+    does not say. ``short`` says why memory is short; None when it is not.
+    """
 
     coordinator_rss_bytes: int | None
     workers_uss_bytes: int | None
+    zygote_rss_bytes: int | None = None
+    model_server_rss_bytes: int | None = None
+    total_pss_bytes: int | None = None
+    limit_bytes: int | None = None
+    tool_limit_bytes: int | None = None
+    machine_bytes: int | None = None
+    available_bytes: int | None = None
+    pressure_percent: float | None = None
+    short: str | None = None
+    next_to_hibernate: list[NextToSleep] = []
 
 
 class Status(View, frozen=True):

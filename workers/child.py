@@ -6,10 +6,11 @@ import sys
 from typing import NoReturn
 
 from protocol.failpoints import hit
-from protocol.launch import Fork
-from protocol.processes import redirect_stdio
+from protocol.launch import EXIT_NO_MEMORY, MARK, Fork, mark_of
+from protocol.processes import adopt_orphans, kill_below, redirect_stdio
 from workers.models.pydantic_ai_adapter import PydanticAiModel
 from workers.shell import loop
+from workers.shell.kernel_limit import limit_own_data
 from workers.shell.title import set_title
 
 
@@ -25,12 +26,18 @@ def become(fork: Fork) -> NoReturn:
         hit("worker.born")
         os.environ.clear()
         os.environ.update(fork.env)
+        os.environ[MARK] = mark_of(fork.session, fork.epoch)
+        adopt_orphans()
         os.chdir(fork.cwd)
         faulthandler.enable()
         set_title(fork.name)
+        limit_own_data(fork.data_bytes)
         code = loop.run(fork, PydanticAiModel())
+    except MemoryError:
+        code = EXIT_NO_MEMORY
     except BaseException:  # noqa: BLE001 - whatever it was, the log gets it and the process ends here
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()
+        kill_below(os.getpid())
         os._exit(code)

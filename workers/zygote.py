@@ -15,6 +15,7 @@ import resource  # noqa: E402
 import selectors  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
+import time  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 import setproctitle  # noqa: E402
@@ -31,16 +32,20 @@ from protocol.launch import (  # noqa: E402
     ZygoteReady,
     no_place_for,
 )
-from protocol.processes import thread_count  # noqa: E402
+from protocol.processes import adopt_orphans, children_of, kill_below, start_ticks, thread_count  # noqa: E402
+from protocol.processes import kill as kill_process  # noqa: E402
 from workers.child import become  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls, warm_up  # noqa: E402
 
 DATAGRAM_BYTES = 256 << 10
+# Orphans below orphans come up one by one; so many times it is looked, a millisecond apart, before a death is reported.
+ORPHAN_LOOKS, ORPHAN_LOOK_S = 50, 0.001
 
 
 def main(channel: socket.socket) -> None:
     """Warm up, then fork a worker for each request until the coordinator closes the channel."""
     os.setsid()  # a Ctrl+C for the coordinator is not ours
+    adopt_orphans()
     setproctitle.setproctitle("chat-coord: zygote")
     failpoints.arm(os.environ)
     shared_tls()
@@ -106,8 +111,25 @@ class Zygote:
         self._selector.unregister(pidfd)
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
+        self._end_orphans()
         code = os.waitstatus_to_exitcode(status)
         self._send(Reaped(session=request.session, epoch=request.epoch, status=code))
+
+    def _end_orphans(self) -> None:
+        """End what dead workers left. A worker keeps its orphans while it lives; then the kernel gives them to us.
+
+        So whatever is our child and no worker was below one that is dead: no name, session or variable can hide it.
+        """
+        workers = {pid for pid, _ in self._children.values()}
+        for _ in range(ORPHAN_LOOKS):
+            orphans = [pid for pid in children_of(os.getpid()) if pid not in workers]
+            if not orphans:
+                return
+            for pid in orphans:
+                kill_below(pid)
+                kill_process(pid, start_ticks(pid) or 0)
+                os.waitpid(pid, os.WNOHANG)
+            time.sleep(ORPHAN_LOOK_S)
 
     def _send(self, message: FromZygote) -> None:
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.messages import ToClient, ToWorker
-from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StopReason, Usage
+from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StatusMemory, StopReason, Usage
 
 # ---- changes to the store; each is committed whole before the core hears of it
 
@@ -288,6 +288,7 @@ class SendStatus:
     request: int
     sessions: SessionCounts
     permits: PermitsView
+    memory: StatusMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +327,22 @@ class EndWorker:
     session: str
     epoch: int
     signal: Literal["SIGTERM", "SIGKILL"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndTools:
+    """Kill everything below a worker; the worker itself stays."""
+
+    session: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndModelServers:
+    """End the servers of local models but for these; ``keeps_others``: nor those of models that are not configured."""
+
+    kept: tuple[str, ...]
+    keeps_others: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +394,8 @@ Effect = (
     | SendEndpoint
     | SpawnWorker
     | EndWorker
+    | EndTools
+    | EndModelServers
     | DropOutbox
     | StartTimer
     | Note

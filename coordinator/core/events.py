@@ -7,7 +7,7 @@ from typing import Literal
 from coordinator.core.effects import Change
 from protocol.messages import ClientSays, WorkerSays
 from protocol.outbox import Record
-from protocol.views import ExitCard, Memory
+from protocol.views import ExitCard, Memory, TreeMemory
 
 # ---- told by the store
 
@@ -184,11 +184,29 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class MemorySampled:
-    """A worker's memory was read."""
+    """A worker's memory was read, and that of everything below it."""
 
     session: str
     epoch: int
     memory: Memory
+    tree: TreeMemory = field(default_factory=TreeMemory)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSampled:
+    """The machine's memory was read, and that of our processes which are no workers (``helpers_pss_bytes``: of all).
+
+    ``machine_bytes`` is what may be used at all, ``available_bytes`` what can still be had without swapping;
+    ``pressure_percent`` is the kernel's PSI, "some avg10", None where it has none.
+    """
+
+    machine_bytes: int
+    available_bytes: int
+    pressure_percent: float | None = None
+    coordinator_rss_bytes: int = 0
+    zygote_rss_bytes: int | None = None
+    model_server_rss_bytes: int | None = None
+    helpers_pss_bytes: int = 0
 
 
 # ---- told by the clock and by the system
@@ -235,6 +253,7 @@ Event = (
     | SpawnFailed
     | WorkerExited
     | MemorySampled
+    | SystemSampled
     | TimerFired
     | Ticked
     | DescriptorsCounted

@@ -11,7 +11,9 @@ from coordinator.core import (
     endings,
     governing,
     hibernation,
+    local_use,
     marks,
+    memory,
     prompts,
     requests,
     storage,
@@ -53,6 +55,7 @@ from coordinator.core.events import (
     StoredSession,
     StoreEnded,
     StoreTurned,
+    SystemSampled,
     Ticked,
     TimerFired,
     WorkerExited,
@@ -116,9 +119,9 @@ class Machine:
             case WorkerExited():
                 yield from workers.on_exit(self.world, event, now_s)
             case MemorySampled():
-                session = self.world.sessions.get(event.session)
-                if session is not None and session.worker_epoch == event.epoch and session.has_process:
-                    session.memory = event.memory
+                yield from memory.on_sampled(self.world, event, now_s)
+            case SystemSampled():
+                yield from memory.on_system(self.world, event, now_s)
             case TimerFired():
                 yield from self._on_timer(event, now_s)
             case Ticked():
@@ -170,6 +173,7 @@ class Machine:
             case m.Reply():
                 yield from turns.on_reply(self.world, session, message, now_s)
             case m.EndpointWanted():
+                local_use.used(self.world, session, now_s)
                 yield SendEndpoint(peer, session.model)
             case m.PermitWanted():
                 yield from governing.on_wanted(self.world, session, message, now_s)
@@ -250,6 +254,8 @@ class Machine:
         requests.forget_silent(self.world, now_s)
         yield from rest_idle(self.world, now_s)
         yield from storage.offer_again(self.world)
+        yield from memory.on_tick(self.world, now_s)
+        yield from local_use.on_tick(self.world, now_s)
 
     # ---- birth
 
@@ -260,6 +266,7 @@ class Machine:
         world.wall_offset_s = event.wall_s - now_s
         world.active = dict(event.active)
         world.tokens_spent = event.tokens_spent
+        local_use.begin(world, now_s)
         for stored in event.sessions:
             world.add(self._restored(stored, now_s, is_alive=stored.id in event.alive))
             if stored.id in event.alive:  # it may have a request under way that an earlier coordinator allowed

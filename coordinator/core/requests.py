@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import closing, hibernation, marks, prompts, storage, workers
+from coordinator.core import closing, hibernation, marks, memory, prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -155,6 +155,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         used, most = world.descriptors_used, world.descriptors_limit or 0
         text = f"The coordinator has {used} of its {most} file descriptors open, too many for one more session."
         raise DescriptorsShort(text, used=used, limit=most)
+    memory.check_room(world)
     has_slot = world.has_free_slot and not world.line
     if not has_slot and not order.queue:
         holders = [s.name for s in sorted(world.roll.holders, key=lambda s: s.number)]
@@ -256,7 +257,7 @@ def _seen(world: World, session: Session) -> Iterator[Effect]:
 
 
 def _status(world: World, peer: bytes, order: m.GetStatus, now_s: float) -> Iterator[Effect]:
-    yield SendStatus(peer, order.request, counts(world), permits_view(world, now_s))
+    yield SendStatus(peer, order.request, counts(world), permits_view(world, now_s), memory.overview(world))
 
 
 # ---- change

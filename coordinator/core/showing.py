@@ -45,7 +45,8 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
 
 def _work_detail(world: World, session: Session) -> dict[str, str | int | float | None] | None:
     if session.residency is Residency.QUEUED and session.id in world.line:
-        return {"position": world.line.index(session.id) + 1}
+        place: dict[str, str | int | float | None] = {"position": world.line.index(session.id) + 1}
+        return place if world.has_memory else place | {"why": f"memory is short: {world.pressure.why}"}
     if session.work is Work.THROTTLED:
         waits = work_detail(world, session)
         if waits is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coordinator.core import closing, endings, governing, turns
+from coordinator.core import closing, endings, governing, memory, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
@@ -25,14 +25,12 @@ from coordinator.core.lifecycle import Fact, Residency
 from coordinator.core.residency import dismiss, end, is_wanted_awake, put_to_sleep, wake
 from coordinator.core.world import Session, World
 from protocol.messages import Fenced, Hello, Leave, Renamed, SnapshotWanted, Welcome
-from protocol.views import ExitCard, Memory
+from protocol.views import ExitCard
 
 # Silence of a worker's main loop after which it is ended: ten missed heartbeats.
 SILENCE_S = 10.0
 # How long running turns may go on when the coordinator stops.
 DRAIN_S = 5.0
-# A SIGKILL that nobody here sent, to a process that was larger than this, may be the kernel's out-of-memory killer.
-OOM_SUSPECT_BYTES = 512 << 20
 # Ticks come each second; nothing for so long means that this process stood still: deadlines move, nobody dies.
 STALL_S = 5.0
 
@@ -138,11 +136,12 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
     if session is None or session.worker_epoch != event.epoch or not session.has_process:
         return
     was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
-    was_large = (session.memory.rss_bytes or 0) > OOM_SUSPECT_BYTES
+    reason = memory.reason(session, event) or _reason(world, event, session)
+    is_oom_suspected = memory.is_oom_suspected(world, session, event.signal)
     session.pid = None
     session.peer = None
     session.has_process = False
-    session.memory = Memory()
+    memory.forget(session)
     yield from governing.on_death(world, session, now_s)
     yield Note(
         "worker ended",
@@ -159,10 +158,10 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
         yield from _gone(world, session, now_s)
         return
     card = ExitCard(
-        reason=_reason(world, event, session),
+        reason=reason,
         signal=event.signal,
         exit_code=event.exit_code,
-        oom_suspected=event.signal == "SIGKILL" and not session.is_ending and was_large,
+        oom_suspected=is_oom_suspected,
         at=world.wall_s(now_s),
         seq_in_flight=seq_in_flight,
         stderr_tail=event.stderr_tail,

@@ -8,12 +8,13 @@ from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
 from coordinator.core.naming import resolve
 from coordinator.core.permits import Governor
+from coordinator.core.pressure import Pressure
 from coordinator.core.providers import governor_of
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
-from protocol.views import ExitCard, Memory, Usage
+from protocol.views import ExitCard, Memory, MemoryPoint, TreeMemory, Usage
 
 # The client whose active session is kept in the store: one-shot commands share it.
 COMMAND_LINE = "cli"
@@ -105,6 +106,11 @@ class Session:
     tokens: int = 0
     exit_card: ExitCard | None = None
     memory: Memory = field(default_factory=Memory)
+    tree: TreeMemory = field(default_factory=TreeMemory)
+    sampled_s: float = 0.0
+    history: deque[MemoryPoint] | None = None
+    # Why this coordinator kills the worker, for its exit card.
+    doom: str = ""
     waiting: deque[Prompt] = field(default_factory=deque)
     turn: Turn | None = None
     # Prompts whose end is not durable yet. Nothing is delivered meanwhile: after a crash a worker that has seen a later
@@ -210,6 +216,9 @@ class World:
     resumed_s: float | None = None
     descriptors_used: int = 0
     descriptors_limit: int | None = None
+    pressure: Pressure = field(default_factory=Pressure)
+    # When each local model was used last, while its server may run.
+    local_used_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.restarts = RestartBudget(self.settings.restart_limit_total, self.settings.restart_window_s)
@@ -273,7 +282,13 @@ class World:
     @property
     def has_free_slot(self) -> bool:
         """Say whether one more worker may start."""
-        return self.roll.slots_held < self.settings.max_active_sessions and self.has_descriptors
+        return self.roll.slots_held < self.settings.max_active_sessions and self.has_descriptors and self.has_memory
+
+    @property
+    def has_memory(self) -> bool:
+        """Say whether memory allows one more worker. One may always run: a budget that is too small stops nobody."""
+        pressure = self.pressure
+        return not pressure.is_machine_short and (not pressure.is_budget_spent or self.roll.slots_held == 0)
 
     @property
     def has_descriptors(self) -> bool:

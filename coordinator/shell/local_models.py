@@ -9,7 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from protocol.embedded import ENGINE, SLOTS, WINDOW_TOKENS, has_engine, is_pulled, local_file, model_path
@@ -53,6 +53,23 @@ class LocalModels:
         server = self._servers.get(local_file(self._home, settings))
         return server.pid if server is not None else None
 
+    def pids(self) -> tuple[int, ...]:
+        """Return the processes of all servers that run."""
+        return tuple(server.pid for server in self._servers.values() if server.pid is not None)
+
+    def end_unused(self, kept: Iterable[ModelSettings], configured: Iterable[ModelSettings] | None) -> None:
+        """End the servers of all but these models.
+
+        Args:
+            kept: those that are in use.
+            configured: when it is given, servers of other files than these models' stay too.
+        """
+        in_use = {local_file(self._home, model) for model in kept}
+        known = None if configured is None else {local_file(self._home, model) for model in configured}
+        for file, server in self._servers.items():
+            if file not in in_use and (known is None or file in known):
+                server.end()
+
     async def stop(self) -> None:
         """End all servers."""
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
@@ -73,6 +90,7 @@ class LocalServer:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Told] = []
         self._starting: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._address: tuple[str, str] | None = None
         self._pidfd: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -89,12 +107,22 @@ class LocalServer:
         if self._starting is None:
             self._starting = self._loop.create_task(self._start(window_tokens))
 
+    def end(self) -> None:
+        """Begin to end a server that runs; one that is being started is wanted by somebody."""
+        if self.pid is not None and self._starting is None and self._ending is None:
+            log.info("local model is not used", extra={"pid": self.pid})
+            self._address = None  # whoever asks now waits for the next one
+            self._ending = self._loop.create_task(self._end())
+
     async def stop(self) -> None:
-        """End the server."""
+        """End the server for good."""
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
+        await self._end()
+
+    async def _end(self) -> None:
         for name in (signal.SIGTERM, signal.SIGKILL):
             if self._pidfd is None:
                 break
@@ -103,12 +131,15 @@ class LocalServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), END_S)
         self._facts.unlink(missing_ok=True)
+        self._ending = None
 
     # ---- birth
 
     async def _start(self, window_tokens: int) -> None:
         result: tuple[str, str] | ChatCoordError
         try:
+            if self._ending is not None:
+                await self._ending
             self._address = result = await self._launch(window_tokens)
         except ChatCoordError as error:
             result = error
@@ -131,7 +162,9 @@ class LocalServer:
             raise ModelNotInstalled(f"The model's file {self._model} is not there.", hint=hint)
         key = secrets.token_urlsafe(32)
         log_file = os.open(
-            self._home.logs / f"model-{self._model.stem}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+            self._home.logs / f"model-{self._model.stem}.log",
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND,
+            0o600,
         )
         command = [sys.executable, "-P", "-m", "workers.models.embedded", "--model", str(self._model)]
         command += ["--home", str(self._home.root), "--slots", str(SLOTS), "--threads", str(os.cpu_count() or 1)]

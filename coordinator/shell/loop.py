@@ -20,7 +20,6 @@ from coordinator.core.events import (
     Booted,
     ClientSpoke,
     Event,
-    MemorySampled,
     StopAsked,
     StoredSession,
     Ticked,
@@ -28,7 +27,7 @@ from coordinator.core.events import (
 )
 from coordinator.core.machine import Machine
 from coordinator.core.showing import refusal
-from coordinator.shell import monitor
+from coordinator.shell import monitor, output_files
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.launchers.local import LocalLauncher
 from coordinator.shell.launchers.port import Launcher
@@ -38,6 +37,7 @@ from coordinator.shell.perform import Hands
 from coordinator.shell.router import Router
 from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
+from coordinator.shell.trees import Dead
 from coordinator.shell.turnstile import Turnstile
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import BadMessage, Busy, ChatCoordError, StoreFailed
@@ -68,7 +68,6 @@ class Coordinator:
         self._private = private
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._leaving: LeaveLoop | None = None
-        self._uss: dict[str, int] = {}
         self._turnstile = Turnstile()
         self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
         self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
@@ -108,10 +107,9 @@ class Coordinator:
             post=self._post,
             leave=self._leave,
             rejected=lambda: self._clients.rejected + self._workers.rejected,
-            workers_uss=lambda: sum(self._uss.values()) if self._uss else None,
         )
         self._begin(contents)
-        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._sample())]
+        tasks = [asyncio.create_task(do()) for do in (self._tick, self._sample, self._trim)]
         try:
             await self._serve()
         finally:
@@ -153,6 +151,9 @@ class Coordinator:
     def _begin(self, contents: Contents) -> None:
         alive = frozenset(s.id for s in contents.sessions if self._adopt(s))
         hit("boot.adopted")
+        self._supervisor.end_what_is_left(
+            Dead(s.id, s.epoch, 0, s.start_ticks or 0) for s in contents.sessions if s.pid and s.id not in alive
+        )
         self._post(
             Booted(
                 boot=contents.boot,
@@ -220,8 +221,6 @@ class Coordinator:
     # ---- the inbox
 
     def _post(self, event: Event) -> None:
-        if isinstance(event, MemorySampled) and event.memory.uss_bytes is not None:
-            self._uss[event.session] = event.memory.uss_bytes
         self._inbox.put_nowait(event)
 
     def _post_from_thread(self, event: Event) -> None:
@@ -296,10 +295,12 @@ class Coordinator:
             self._post(counted)
 
     async def _sample(self) -> None:
-        await monitor.sample_forever(self._running, self._post)
+        await monitor.sample_forever(self._settings, self._supervisor.running, self._helpers, self._post)
 
-    def _running(self) -> list[tuple[str, int, int]]:
-        running = list(self._supervisor.running())
-        alive = {session for session, _, _ in running}
-        self._uss = {session: uss for session, uss in self._uss.items() if session in alive}
-        return running
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.to_thread(output_files.trim_all, self._home.logs)
+            await asyncio.sleep(output_files.EVERY_S)
+
+    def _helpers(self) -> monitor.Helpers:
+        return monitor.Helpers(self._launcher.helper_pids(), self._local_models.pids())

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from coordinator.core import effects as e
 from coordinator.core.events import Event, TimerFired
 from coordinator.shell import monitor, records
@@ -26,7 +28,11 @@ from protocol.outbox import outbox_path
 from protocol.paths import Home
 from protocol.settings import Settings
 from protocol.version import __version__
-from protocol.views import HistoryRow, ModelView, Status, StatusMemory, StoreView
+from protocol.views import HistoryRow, ModelView, Status, StoreView
+
+# The kernel's limit of a worker counts what is mapped, used or not, as stacks of threads and arenas are. With so much
+# more than memory_hard_bytes it only stops what grows faster than the monitor looks.
+RESERVE_BYTES = 256 << 20
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +55,6 @@ class Hands:
     post: Callable[[Event], None]
     leave: Callable[[e.LeaveLoop], None]
     rejected: Callable[[], int]
-    workers_uss: Callable[[], int | None]
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -88,18 +93,27 @@ class Hands:
                 self.backups.make(effect)
             case e.SendEndpoint():
                 self.endpoints.find(effect.model, functools.partial(self._to_worker, effect.peer))
-            case e.SpawnWorker():
-                self._spawn(effect)
-            case e.EndWorker():
-                self.supervisor.signal(effect.session, effect.epoch, effect.signal)
-            case e.DropOutbox():
-                outbox_path(self.home.outboxes, effect.session, effect.epoch).unlink(missing_ok=True)
             case e.StartTimer():
                 self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
             case e.Note():
                 log.info(effect.message, extra=dict(effect.facts))
             case e.LeaveLoop():
                 self.leave(effect)
+            case _:
+                self._perform_on_processes(effect)
+
+    def _perform_on_processes(self, effect: e.Effect) -> None:
+        match effect:
+            case e.SpawnWorker():
+                self._spawn(effect)
+            case e.EndWorker():
+                self.supervisor.signal(effect.session, effect.epoch, effect.signal)
+            case e.EndTools():
+                self.supervisor.end_tools(effect.session, effect.epoch)
+            case e.EndModelServers():
+                self._end_model_servers(effect)
+            case e.DropOutbox():
+                outbox_path(self.home.outboxes, effect.session, effect.epoch).unlink(missing_ok=True)
 
     def _to_client(self, peer: bytes, message: m.ToClient) -> None:
         key = _state_of(message)
@@ -122,8 +136,14 @@ class Hands:
                 events_log=str(self.home.logs / f"{order.session}.jsonl"),
                 home=str(self.home.root),
                 orphan_exit_s=self.settings.orphan_exit_s,
+                data_bytes=self.settings.memory_hard_bytes + RESERVE_BYTES,
             )
         )
+
+    def _end_model_servers(self, order: e.EndModelServers) -> None:
+        local = {name: model for name, model in self.settings.all_models().items() if model.provider == "local"}
+        kept = [local[name] for name in order.kept if name in local]
+        self.local_models.end_unused(kept, local.values() if order.keeps_others else None)
 
     def _send_history(self, order: e.SendHistory) -> None:
         def answer(page: tuple[list[HistoryRow], bool]) -> None:
@@ -173,7 +193,7 @@ class Hands:
             uptime_s=round(time.monotonic() - self._begun_s, 3),
             sessions=order.sessions,
             permits=order.permits,
-            memory=StatusMemory(coordinator_rss_bytes=monitor.own_rss_bytes(), workers_uss_bytes=self.workers_uss()),
+            memory=msgspec.structs.replace(order.memory, coordinator_rss_bytes=monitor.own_rss_bytes()),
             store=StoreView(
                 path=str(self.home.database),
                 bytes=self.store.size_bytes,

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from coordinator.core.events import Event, WorkerExited, WorkerSpawned
+from coordinator.shell.trees import Dead, Sweeper
 from protocol.failpoints import hit
 from protocol.outbox import Record, read_outbox
 from protocol.processes import is_running, start_ticks
@@ -23,6 +24,15 @@ TAIL_LINES = 20
 log = logging.getLogger(__name__)
 
 
+class Running(NamedTuple):
+    """A worker process that lives; ``ticks`` is when it started, so that another with its pid is not taken for it."""
+
+    session: str
+    epoch: int
+    pid: int
+    ticks: int
+
+
 @dataclass(slots=True)
 class Watched:
     """A worker process."""
@@ -30,6 +40,7 @@ class Watched:
     session: str
     epoch: int
     pid: int
+    ticks: int
     pidfd: int
     reap: Callable[[], int | None] | None = None
     is_reported: bool = False
@@ -52,6 +63,7 @@ class Supervisor:
         self._log_of = log_of
         self._outboxes = outboxes
         self._watched: dict[tuple[str, int], Watched] = {}
+        self._sweeper = Sweeper()
 
     def watch(
         self, session: str, epoch: int, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None
@@ -65,9 +77,10 @@ class Supervisor:
             pidfd: the same process, whatever becomes of its pid.
             reap: reaps it once it is dead and gives its status; None when somebody else reaps and reports.
         """
-        self._add(Watched(session, epoch, pid, pidfd, reap, is_reported=reap is None))
+        ticks = start_ticks(pid) or 0
+        self._add(Watched(session, epoch, pid, ticks, pidfd, reap, is_reported=reap is None))
         hit("supervisor.spawned")
-        self._post(WorkerSpawned(session, epoch, pid, start_ticks(pid) or 0))
+        self._post(WorkerSpawned(session, epoch, pid, ticks))
 
     def adopt(self, session: str, epoch: int, pid: int, ticks: int) -> bool:
         """Take charge of a worker of an earlier coordinator; False when that process is gone."""
@@ -78,8 +91,18 @@ class Supervisor:
         if not is_running(pid, ticks):
             os.close(pidfd)
             return False
-        self._add(Watched(session, epoch, pid, pidfd))
+        self._add(Watched(session, epoch, pid, ticks, pidfd))
         return True
+
+    def end_what_is_left(self, dead: Iterable[Dead]) -> None:
+        """End what workers left that died while no coordinator ran."""
+        self._sweeper.sweep_marked(list(dead))
+
+    def end_tools(self, session: str, epoch: int) -> None:
+        """Kill everything below a worker; the worker stays."""
+        watched = self._watched.get((session, epoch))
+        if watched is not None and not watched.is_dead:
+            self._sweeper.end_tools(_identity(watched))
 
     def signal(self, session: str, epoch: int, name: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Send a signal to exactly that process; one that is dead already is no error."""
@@ -103,9 +126,10 @@ class Supervisor:
             if watched.is_dead:
                 self._report(watched)
 
-    def running(self) -> Iterable[tuple[str, int, int]]:
-        """Yield session, epoch and pid of every process that lives."""
-        return ((w.session, w.epoch, w.pid) for w in list(self._watched.values()) if not w.is_dead)
+    def running(self) -> Iterable[Running]:
+        """Yield every process that lives."""
+        living = (w for w in list(self._watched.values()) if not w.is_dead)
+        return (Running(w.session, w.epoch, w.pid, w.ticks) for w in living)
 
     def close(self) -> None:
         """Stop watching; processes go on."""
@@ -114,6 +138,7 @@ class Supervisor:
                 self._loop.remove_reader(watched.pidfd)
                 os.close(watched.pidfd)
         self._watched.clear()
+        self._sweeper.close()
 
     def _add(self, watched: Watched) -> None:
         self._watched[watched.session, watched.epoch] = watched
@@ -132,8 +157,17 @@ class Supervisor:
             self._report(watched)
 
     def _report(self, watched: Watched) -> None:
+        """Tell of a death, when nothing of the worker's is left: it or the zygote saw to that, or we do now."""
         if self._watched.pop((watched.session, watched.epoch), None) is None:
             return
+        left_by_itself = watched.status is not None and watched.status >= 0
+        seen_by_zygote = watched.status is not None and watched.reap is None
+        if left_by_itself or seen_by_zygote:
+            self._tell(watched)
+        else:
+            self._sweeper.sweep(_identity(watched), lambda: self._tell(watched))
+
+    def _tell(self, watched: Watched) -> None:
         status = watched.status
         kind: Literal["exited", "signaled", "unknown"] = "unknown"
         if status is not None:
@@ -157,6 +191,10 @@ class Supervisor:
             facts = {"session": watched.session, "epoch": watched.epoch, "reason": str(error)}
             log.error("outbox cannot be read", extra=facts)  # noqa: TRY400 - the reason says it all
             return None
+
+
+def _identity(watched: Watched) -> Dead:
+    return Dead(watched.session, watched.epoch, watched.pid, watched.ticks)
 
 
 def signal_name(number: int) -> str:

@@ -115,7 +115,7 @@ async def house(kind: str) -> AsyncIterator[House]:
     try:
         yield opened
     finally:
-        for session, epoch, _ in opened.supervisor.running():
+        for session, epoch, *_ in opened.supervisor.running():
             opened.supervisor.signal(session, epoch, "SIGKILL")
         await until(lambda: not list(opened.supervisor.running()))
         await asyncio.sleep(0.3)  # statuses that are on their way

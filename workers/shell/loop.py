@@ -13,23 +13,26 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
 from protocol.failpoints import hit
 from protocol.ids import new_id
-from protocol.launch import Fork
+from protocol.launch import EXIT_NO_MEMORY, Fork
 from protocol.limits import CUT_MARK, REPLY_BYTES, RESTORE_BYTES, cut
 from protocol.logs import log_to
 from protocol.mailbox import Mailbox
 from protocol.outbox import outbox_path
 from protocol.paths import Home, find_running
+from protocol.processes import descendants_of
 from protocol.views import ErrorView, StopReason, Usage
 from workers.core.conversation import Conversation
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
 from workers.models.port import ChatModel, ModelFailed, Question
+from workers.shell.children import Children
 from workers.shell.gather import Gatherer
 from workers.shell.outbox import Outbox
 from workers.shell.permits import CoordinatorsPermits
@@ -89,6 +92,8 @@ class Worker:
         self._orphan_exit_s = fork.orphan_exit_s
         self._outbox = Outbox(outbox_path(self._home.outboxes, fork.session, fork.epoch))
         self._heard_s = time.monotonic()
+        self._is_out_of_memory = False
+        self.children = Children()
         self._handlers: dict[type[m.Message], Callable[..., None]] = {
             m.Welcome: self._on_welcome,
             m.Fenced: self._on_fenced,
@@ -103,6 +108,7 @@ class Worker:
             m.PermitRefused: self._permits.hear,
             m.Rack: self._on_rack,
             m.SnapshotWanted: self._on_snapshot_wanted,
+            m.ToolEnded: lambda ended: self.children.ended(ended.reason),
             m.Renamed: lambda renamed: set_title(renamed.name),
             m.Refused: self._on_refused,
         }
@@ -110,6 +116,7 @@ class Worker:
     async def serve(self) -> int:
         """Run until told to leave."""
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._leave, EXIT_CLEAN)
         self._mailbox = Mailbox(self._endpoint_path, self._on_frame)
@@ -146,6 +153,7 @@ class Worker:
             begun_s = time.monotonic()
             await asyncio.sleep(HEARTBEAT_S)
             lag_ms = max(0, round((time.monotonic() - begun_s - HEARTBEAT_S) * 1000))
+            self.children.reap_orphans()
             silence_s = time.monotonic() - self._heard_s
             if silence_s > self._orphan_exit_s and self._turns.running is None:
                 log.info("no coordinator: leaving")
@@ -217,6 +225,8 @@ class Worker:
         if self._turns.confirm(message.turn_id):
             self._outbox.trim()
         hit("worker.trimmed")
+        if self._is_out_of_memory and self._turns.unconfirmed is None:
+            self._leave(EXIT_NO_MEMORY)
 
     def _on_endpoint(self, message: m.Endpoint) -> None:
         if self._endpoint is not None and not self._endpoint.done():
@@ -234,6 +244,13 @@ class Worker:
         hit("worker.leaving")
         if not self._exit.done():
             self._exit.set_result(code)
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Outside of a turn there is nothing to save for a worker without memory: all it knew is in the store."""
+        if isinstance(context.get("exception"), MemoryError):
+            self._leave(EXIT_NO_MEMORY)
+        else:
+            loop.default_exception_handler(context)
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
         if welcome.boot != self._boot:
@@ -280,7 +297,9 @@ class Worker:
             return "a turn runs"
         if self._turns.unconfirmed is not None:
             return "its reply is not confirmed yet"
-        return None if self._restoring.is_done else "its conversation is not restored yet"
+        if not self._restoring.is_done:
+            return "its conversation is not restored yet"
+        return "a process that it started still runs" if descendants_of(os.getpid()) else None
 
     def _on_deliver(self, deliver: m.Deliver) -> None:
         if not self._restoring.is_done:
@@ -305,6 +324,10 @@ class Worker:
         except ModelFailed as failure:
             stop_reason = "failed"
             error = ErrorView(code=failure.case, message=failure.message, hint=failure.hint)
+        except MemoryError:
+            stop_reason, self._is_out_of_memory = "failed", True
+            text = "The worker needed more memory than it may have, and is replaced."
+            error = ErrorView(code="memory.exhausted", message=text, hint="Try again; or raise memory_hard_bytes.")
         except Exception as failure:
             log.exception("turn failed", extra={"turn": running.turn_id})
             stop_reason = "failed"

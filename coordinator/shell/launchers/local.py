@@ -72,6 +72,10 @@ class LocalLauncher:
             self.open()
         self._order()
 
+    def helper_pids(self) -> tuple[int, ...]:
+        """Return the zygote."""
+        return () if self._process is None or self._process.pid is None else (self._process.pid,)
+
     async def close(self) -> None:
         """End the zygote; workers go on."""
         process = self._let_go()

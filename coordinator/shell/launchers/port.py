@@ -25,6 +25,10 @@ class Launcher(Protocol):
         """Order a worker; returns at once. HELLO proves that it lives."""
         ...
 
+    def helper_pids(self) -> tuple[int, ...]:
+        """Return the processes of the launcher itself, to be counted."""
+        ...
+
     async def close(self) -> None:
         """End what belongs to the launcher itself; workers go on. Orders that have not begun are dropped."""
         ...

@@ -50,6 +50,10 @@ class SpawnLauncher:
         self._waiting.append(fork)
         self._begin()
 
+    def helper_pids(self) -> tuple[int, ...]:
+        """Return the processes of the launcher itself: none."""
+        return ()
+
     async def close(self) -> None:
         """Let go of the workers; they go on."""
         self._waiting.clear()
