@@ -3,6 +3,7 @@
 The user's words never appear above DEBUG. A newline in a field cannot forge a line: JSON escapes it.
 """
 
+import contextlib
 import json
 import logging
 from logging.handlers import RotatingFileHandler
@@ -35,6 +36,18 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=repr)
 
 
+class BoundedFile(RotatingFileHandler):
+    """A log of bounded size that survives a full disk: what was not written is dropped, the next line opens it again."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Let go of a file that cannot be written, or was closed half-way through a rotation."""
+        del record
+        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+
+
 def log_to(path: Path, process: str) -> None:
     """Send this process's log to a file of bounded size; a log that cannot be written never stops the process."""
     logging.raiseExceptions = False
@@ -44,7 +57,7 @@ def log_to(path: Path, process: str) -> None:
         old.close()
     handler: logging.Handler
     try:
-        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8")
+        handler = BoundedFile(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8")
     except OSError:
         handler = logging.NullHandler()
     handler.setFormatter(JsonLines(process))

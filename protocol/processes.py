@@ -7,12 +7,13 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 
 # prctl(2): orphans below this process become its children instead of init's, so that none of them gets out of sight.
 PR_SET_CHILD_SUBREAPER = 36
-# A tree may grow while it is killed; one that still does after so many looks is left to the next.
-KILL_PASSES = 10
+# A tree may grow while it is killed, and the killed take a moment to die: so many looks, further and further apart.
+KILL_PASSES = 12
 
 
 def start_ticks(pid: int) -> int | None:
@@ -74,14 +75,20 @@ def kill(pid: int, ticks: int) -> bool:
     return True
 
 
+def kill_tree_below(pid: int) -> set[tuple[int, int]]:
+    """SIGKILL everything that is below a process now; return pid and start time of what that was."""
+    return {process for process in descendants_of(pid) if kill(*process)}
+
+
 def kill_below(pid: int) -> int:
-    """SIGKILL everything below a process, also what appears meanwhile; return how many that were."""
+    """SIGKILL everything below a process until nothing is there, for a third of a second; return how many that were."""
     killed: set[tuple[int, int]] = set()
-    for _ in range(KILL_PASSES):
-        living = [process for process in descendants_of(pid) if process not in killed]
-        if not living:
+    for n in range(KILL_PASSES):
+        found = kill_tree_below(pid)
+        if not found:
             break
-        killed.update(process for process in living if kill(*process))
+        killed |= found
+        time.sleep(min(0.001 * 2**n, 0.05))
     return len(killed)
 
 

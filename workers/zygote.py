@@ -32,7 +32,7 @@ from protocol.launch import (  # noqa: E402
     ZygoteReady,
     no_place_for,
 )
-from protocol.processes import adopt_orphans, children_of, kill_below, start_ticks, thread_count  # noqa: E402
+from protocol.processes import adopt_orphans, children_of, kill_tree_below, start_ticks, thread_count  # noqa: E402
 from protocol.processes import kill as kill_process  # noqa: E402
 from workers.child import become  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls, warm_up  # noqa: E402
@@ -126,7 +126,7 @@ class Zygote:
             if not orphans:
                 return
             for pid in orphans:
-                kill_below(pid)
+                kill_tree_below(pid)
                 kill_process(pid, start_ticks(pid) or 0)
                 os.waitpid(pid, os.WNOHANG)
             time.sleep(ORPHAN_LOOK_S)

@@ -18,9 +18,6 @@ def next_to_hibernate(world: World) -> list[NextToSleep]:
 def _why(world: World, session: Session) -> str:
     now_s = world.stepped_s or 0.0
     state = "waits for a person" if session.work is Work.REQUIRES_ACTION else "idle"
-    since = (
-        f"{state} for {now_s - session.used_s:.0f} s" if session.used_s else f"{state} since the coordinator started"
-    )
     has = session.memory.uss_bytes
     memory = "" if has is None else f", {mib(has)} of its own"
-    return f"{since}{memory}; nobody works on it, and it is not pinned"
+    return f"{state} for {now_s - session.used_s:.0f} s{memory}; nobody works on it, and it is not pinned"

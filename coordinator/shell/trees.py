@@ -10,18 +10,19 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.launch import MARK, mark_of
-from protocol.processes import descendants_of, kill, kill_below, start_ticks
+from protocol.processes import kill, kill_below, kill_tree_below, start_ticks
 
 # The death is told after this long, whatever is still there: nobody waits for a process that the kernel cannot end.
 SWEEP_S = 2.0
-# A tree may grow while it is ended.
-PASSES = 5
+# A tree may grow while it is ended, and the killed take a moment to die.
+PASSES = 12
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +49,18 @@ class Found:
 
 
 def end_leftovers(dead: Iterable[Dead]) -> int:
-    """Kill everything that these workers left; return how many processes that were."""
+    """Kill everything that these workers left until nothing is there; return how many processes that were."""
     workers = list(dead)
     killed: set[tuple[int, int]] = set()
-    for _ in range(PASSES):
-        left = [p for p in leftovers(workers, look()) if (p.pid, p.ticks) not in killed]
+    for n in range(PASSES):
+        left = leftovers(workers, look())
         if not left:
             break
         for process in left:
-            below = descendants_of(process.pid)
-            killed.update(pair for pair in [(process.pid, process.ticks), *below] if kill(*pair))
+            killed |= kill_tree_below(process.pid)
+            if kill(process.pid, process.ticks):
+                killed.add((process.pid, process.ticks))
+        time.sleep(min(0.001 * 2**n, 0.1))
     return len(killed)
 
 

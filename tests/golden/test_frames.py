@@ -133,6 +133,7 @@ SAMPLES: list[object] = [
     m.Restore(snapshot=b"\x00\xff", rows=[ROW], more=False),
     m.Renamed(name="b"),
     m.Leave(),
+    m.ToolEnded(reason="too large"),
     m.Part(transfer=1, n=0, last=True, crc=7, data=b"\x00\xff"),
     m.PartAck(transfer=1, n=0),
 ]  # fmt: skip

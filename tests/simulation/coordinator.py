@@ -58,6 +58,8 @@ class Coordinator:
             e.SendEndpoint: self._send_endpoint,
             e.SpawnWorker: self._spawn,
             e.EndWorker: self._signal,
+            e.EndTools: self._end_tools,
+            e.EndModelServers: self._note,
             e.DropOutbox: self._drop_outbox,
             e.StartTimer: self._start_timer,
             e.Note: self._note,
@@ -131,7 +133,15 @@ class Coordinator:
             if not self.is_frozen:
                 self.step(ev.DescriptorsCounted(95 if self.world.faults.descriptors_are_short else 10, 100))
                 self.step(ev.Ticked(self.world.time.wall_s))
+                self._look_at_memory()
             self.world.time.after(TICK_S, self._tick)
+
+    def _look_at_memory(self) -> None:
+        """What the monitor does: some workers are read, and the machine."""
+        for worker in list(self.watched.values()):
+            if worker.is_alive and self.world.time.chance(0.5):
+                self.step(self.world.faults.memory_of(worker))
+        self.step(self.world.faults.memory_of_all())
 
     # ---- messages
 
@@ -152,7 +162,7 @@ class Coordinator:
             answer = m.EndpointRefused(error=ErrorView(code="model.unavailable", message="Nobody answers there."))
         self.world.network.to_peer(effect.peer, answer)
 
-    def _note(self, effect: e.Note) -> None:
+    def _note(self, effect: e.Note | e.EndModelServers) -> None:
         pass
 
     # ---- the store
@@ -277,6 +287,10 @@ class Coordinator:
         worker = self.watched.get((order.session, order.epoch))
         if worker is not None:
             self.world.time.soon(0.01, worker.take_signal, order.signal)
+
+    def _end_tools(self, order: e.EndTools) -> None:
+        self.world.ledger.counts["tools ended"] += 1
+        self.world.fat_tools.discard((order.session, order.epoch))
 
     def _drop_outbox(self, order: e.DropOutbox) -> None:
         self.invariants.dropped(order)

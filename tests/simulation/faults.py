@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 
 from coordinator.core import events as ev
 from protocol import messages as m
+from protocol.settings import Settings
+from protocol.views import ChildMemory, Memory, TreeMemory
 from tests.simulation.network import CALM, Weather
 
 if TYPE_CHECKING:
+    from tests.simulation.workers import Worker
     from tests.simulation.world import World
 
 # So many crashes, then everybody is quiet until all is served, and the books are compared.
 CRASHES_A_BARRIER = 20
+MACHINE = 4 << 30
+SOFT, HARD = Settings().memory_soft_bytes, Settings().memory_hard_bytes
 
 
 class Faults:
@@ -31,6 +36,8 @@ class Faults:
         self._rate_limits = rng.choice((0.0, 0.02, 0.1))
         self._model_s = rng.choice((0.02, 0.1, 1.0))
         self.disk_is_full = self.descriptors_are_short = False
+        self.memory_is_short = self.budget_is_spent = False
+        self._fat: dict[tuple[str, int], int] = {}
         self.is_calm = False
         self._weights: dict[Callable[[], None], int] = {
             self._kill_worker: 60,
@@ -41,6 +48,10 @@ class Faults:
             self._freeze_coordinator: 2,
             self._fill_disk: 3,
             self._run_short_of_descriptors: 2,
+            self._run_short_of_memory: 2,
+            self._spend_the_budget: 2,
+            self._fatten_worker: 3,
+            self._fatten_tools: 2,
             self._drain: 1,
             self._restart: 2,
             self._jump_wall_clock: 3,
@@ -63,6 +74,8 @@ class Faults:
         """Let it end: the wires carry, the disk takes, stopped processes go on."""
         self.is_calm = True
         self.disk_is_full = self.descriptors_are_short = False
+        self.memory_is_short = self.budget_is_spent = False
+        self._fat.clear()
         self._world.network.weather = CALM
         for worker in self._world.living():
             worker.resume()
@@ -119,6 +132,23 @@ class Faults:
         if not self._is(self._rate_limits):
             return None
         return self._world.time.rng.choice((0.0, 0.5, 5.0, 30.0))
+
+    def memory_of(self, worker: "Worker") -> ev.MemorySampled:
+        """What the monitor reads of a worker and its tools."""
+        key = worker.session, worker.epoch
+        uss = self._fat.get(key, 8 << 20)
+        tools = MACHINE // 3 if key in self._world.fat_tools and not self.is_calm else 0
+        children = (ChildMemory(pid=1, name="make", pss_bytes=tools),) if tools else ()
+        tree = TreeMemory(pss_bytes=uss, tree_uss_bytes=uss + tools, tree_pss_bytes=uss + tools, children=children)
+        return ev.MemorySampled(*key, Memory(uss_bytes=uss, rss_bytes=uss + (60 << 20)), tree)
+
+    def memory_of_all(self) -> ev.SystemSampled:
+        """What the monitor reads of the machine."""
+        return ev.SystemSampled(
+            machine_bytes=MACHINE,
+            available_bytes=MACHINE // (50 if self.memory_is_short else 2),
+            helpers_pss_bytes=MACHINE if self.budget_is_spent else 100 << 20,
+        )
 
     def model_s(self) -> float:
         """How long the model takes to its next piece."""
@@ -182,6 +212,31 @@ class Faults:
 
     def _free_descriptors(self) -> None:
         self.descriptors_are_short = False
+
+    def _run_short_of_memory(self) -> None:
+        self.memory_is_short = True
+        self._world.ledger.counts["memory short"] += 1
+        self._world.time.soon(5.0, self._free_memory)
+
+    def _spend_the_budget(self) -> None:
+        self.budget_is_spent = True
+        self._world.ledger.counts["budgets spent"] += 1
+        self._world.time.soon(5.0, self._free_memory)
+
+    def _free_memory(self) -> None:
+        self.memory_is_short = self.budget_is_spent = False
+
+    def _fatten_worker(self) -> None:
+        living = self._world.living()
+        if living:
+            worker = self._world.time.rng.choice(living)
+            self._fat[worker.session, worker.epoch] = self._world.time.rng.choice((SOFT + 1, HARD + 1))
+
+    def _fatten_tools(self) -> None:
+        living = self._world.living()
+        if living:
+            worker = self._world.time.rng.choice(living)
+            self._world.fat_tools.add((worker.session, worker.epoch))
 
     def _drain(self) -> None:
         self._world.tell(ev.StopAsked(now=self._world.time.chance(0.5)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.core import effects as e
 from coordinator.core import events as ev
-from coordinator.core.lifecycle import HOLDS_SLOT
+from coordinator.core.lifecycle import HOLDS_SLOT, Residency, Work
 from protocol import messages as m
 from tests.simulation.violation import must
 
@@ -46,7 +46,7 @@ class Invariants:
 
     def before(self, event: ev.Event) -> Residencies | None:
         """Remember what the event must not change."""
-        if type(event) is ev.ClientSpoke and type(event.message) in LOOKING:
+        if type(event) is ev.SystemSampled or (type(event) is ev.ClientSpoke and type(event.message) in LOOKING):
             return {key: session.residency for key, session in self._core.sessions.items()}
         return None
 
@@ -59,7 +59,9 @@ class Invariants:
             self.another_session_does_not_notice_a_crash(event, effects)
         elif kind is ev.ClientSpoke and type(event.message) is m.Listen:
             self._words = None  # perhaps nobody listened before: what changed then was told to nobody
-        if before is not None:
+        if kind is ev.SystemSampled:
+            self.want_of_memory_takes_nobody_who_is_needed(before)
+        elif before is not None:
             self.looking_changes_no_residency(event, before)
         self.slots_are_within_the_cap()
         self.listeners_know_the_last_word(is_full=self._world.events % EVERYTHING_EVERY == 0)
@@ -234,6 +236,20 @@ class Invariants:
         is_closed = order.session in self._closing or order.session in self._world.closed
         must(not is_closed and not self._disk.sessions[order.session].closed, "8: a closed session is started", order)
 
+    # ---- memory
+
+    def want_of_memory_takes_nobody_who_is_needed(self, before: Residencies) -> None:
+        """However short memory is, what runs, is pinned or is worked on goes on."""
+        for key, residency in before.items():
+            session = self._core.sessions[key]
+            if residency is Residency.LIVE and session.residency is Residency.HIBERNATING:
+                is_needed = session.work is Work.RUNNING or session.is_pinned or self._core.is_attached(key)
+                must(not is_needed, "memory: a session that is needed was hibernated", session)
+
+    def nothing_new_begins_while_memory_is_short(self, change: e.InsertSession) -> None:
+        """The answer is a refusal."""
+        must(not self._core.pressure.is_machine_short, "memory: a new session while it is short", change)
+
     # ---- beside the eight
 
     def work_and_turns_agree(self) -> None:
@@ -279,6 +295,8 @@ class Invariants:
         kind = type(change)
         if kind is e.SaveClosed:
             self._closing[change.session] = True
+        elif kind is e.InsertSession:
+            self.nothing_new_begins_while_memory_is_short(change)
         elif kind is e.InsertReply:
             self.a_reply_is_its_sessions_own(change)
 

@@ -29,6 +29,7 @@ EXPECTED = (
     "wall clocks moved", "frames dropped", "frames doubled", "frames late",
     "PermitWanted", "PermitReturned", "requests at the limit", "requests refused for the rate",
     "worker killed with a permit", "worker killed before it gives its permit back", "permits not wanted any more",
+    "memory short", "budgets spent", "refused memory.short", "tools ended", "MemorySampled", "SystemSampled",
     "deliveries recognised", "workers fenced",
     "Attach", "Close", "Create", "Fetch", "HandOver", "Listen", "Rename", "Retry", "Switch",
 )  # fmt: skip

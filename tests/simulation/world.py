@@ -68,6 +68,7 @@ class World:
         self.clients_by_peer: dict[bytes, Client] = {}
         self.closed: dict[str, bool] = {}
         self.spawned: dict[str, int] = {}
+        self.fat_tools: set[tuple[str, int]] = set()
         self.events = self.crashes = 0
         self.trace: deque[tuple[float, object]] = deque(maxlen=TRACE)
         self._ids = 100

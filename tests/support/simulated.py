@@ -211,6 +211,9 @@ class Simulated:
         self.dropped: list[tuple[str, int]] = []
         # What dead workers had noted when the next coordinator starts.
         self.outboxes: dict[tuple[str, int], tuple[Record, ...]] = {}
+        # Whose tools were ended, and which model servers.
+        self.tools_ended: list[tuple[str, int]] = []
+        self.servers_ended: list[e.EndModelServers] = []
         self.left = False
         self._at_once = commits_at_once
         self._requests = 0
@@ -293,6 +296,10 @@ class Simulated:
                 self.signals.append((effect.session, effect.epoch, effect.signal))
             case e.StartTimer():
                 self.timers.append((self.now_s + effect.delay_s, effect.key))
+            case e.EndTools():
+                self.tools_ended.append((effect.session, effect.epoch))
+            case e.EndModelServers():
+                self.servers_ended.append(effect)
             case e.DropOutbox():
                 self.dropped.append((effect.session, effect.epoch))
             case e.LeaveLoop():
