@@ -6,6 +6,8 @@ The user's words never appear above DEBUG. A newline in a field cannot forge a l
 import contextlib
 import json
 import logging
+import os
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -37,12 +39,20 @@ class JsonLines(logging.Formatter):
 
 
 class BoundedFile(RotatingFileHandler):
-    """A log of bounded size that survives a full disk: what was not written is dropped, the next line opens it again."""
+    """A log of bounded size that survives a full disk: what was not written is lost, the next line opens it again."""
+
+    def _open(self) -> TextIOWrapper:
+        """Open it; behind half a line, which a full disk or a death has left, begin another."""
+        stream = super()._open()
+        with Path(self.baseFilename).open("rb") as file:
+            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
+                stream.write(self.terminator)
+        return stream
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Let go of a file that cannot be written, or was closed half-way through a rotation."""
         del record
-        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        stream, self.stream = self.stream, None
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
