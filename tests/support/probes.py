@@ -65,3 +65,34 @@ def zygote_that_cannot_start(channel: socket.socket, log: str) -> None:
         births.write("x")
     redirect_stdio(log, KEEP_BYTES)
     raise ImportError("no library for you")
+
+
+def zygote_with_a_parent(channel: socket.socket) -> None:
+    """The real zygote; its worker starts what a model might start, in its folder, and goes on until it is killed."""
+    from tests.support.trees import HIDE, STORY
+    from workers import zygote
+    from workers.shell import loop
+
+    def run(fork: object, model: object) -> int:
+        sys.argv = ["", fork.cwd]
+        exec(STORY + HIDE, {"__name__": "story"})
+        time.sleep(600)
+        return 0
+
+    loop.run = run
+    zygote.main(channel)
+
+
+def zygote_with_a_hungry_model(channel: socket.socket) -> None:
+    """The real zygote; its workers' model says a word and then wants more memory than there is."""
+    from protocol.views import Usage
+    from workers import child, zygote
+
+    class Hungry:
+        async def stream(self, endpoint: object, question: object, on_piece: object) -> Usage:
+            on_piece("so far ")
+            self.eaten = bytearray(8 << 30)
+            return Usage()
+
+    child.PydanticAiModel = Hungry
+    zygote.main(channel)

@@ -22,6 +22,7 @@ RANGES = [
     ("start_timeout_s", 0.1, 600, "a number"),
     ("restart_limit", 0, 1_000_000, "a whole number"),
     ("restart_window_s", 1, 86_400, "a number"),
+    ("model_idle_s", 1, 31_536_000, "a number"),
 ]
 OUTSIDE = [
     (key, value, f"Allowed: {kind} from {least} to {most}.")
@@ -370,3 +371,65 @@ def test_a_bad_key_of_a_model_is_named_with_its_model_and_its_range(tmp_path):
 def test_a_local_model_is_an_absolute_path_of_a_gguf_file(load, model_file):
     with pytest.raises(ConfigBad, match=r"models\.big: model is no absolute path of a \.gguf file"):
         load(f'[models.big]\nprovider = "local"\nmodel = "{model_file}"')
+
+
+# ---- memory
+
+
+def test_the_limits_of_memory_have_the_documented_defaults(load):
+    settings = load()
+
+    assert (settings.memory_soft_bytes, settings.memory_hard_bytes) == (52_428_800, 536_870_912)
+    assert (settings.tool_memory_bytes, settings.memory_total_bytes, settings.model_idle_s) == (0, 0, 600)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("memory_soft_bytes", (16 << 20) - 1, f"Allowed: a whole number from {16 << 20} to {1 << 50}."),
+        ("memory_hard_bytes", (32 << 20) - 1, f"Allowed: a whole number from {32 << 20} to {1 << 50}."),
+        ("tool_memory_bytes", (16 << 20) - 1, f"Allowed: 0, or a whole number from {16 << 20} to {1 << 50}."),
+        ("tool_memory_bytes", 1, f"Allowed: 0, or a whole number from {16 << 20} to {1 << 50}."),
+        ("tool_memory_bytes", -1, f"Allowed: a whole number from 0 to {1 << 50}."),
+        ("memory_total_bytes", (128 << 20) - 1, f"Allowed: 0, or a whole number from {128 << 20} to {1 << 50}."),
+    ],
+)
+def test_a_limit_below_what_a_process_needs_is_refused_with_the_range(load, path, key, value, allowed):
+    with pytest.raises(ConfigBad) as refused:
+        load(f"{key} = {value}")
+
+    assert str(path) in refused.value.message
+    assert key in refused.value.message
+    assert refused.value.hint == allowed
+
+
+@pytest.mark.parametrize("key", ["tool_memory_bytes", "memory_total_bytes"])
+def test_the_least_limit_and_none_are_allowed(load, key):
+    least = {"tool_memory_bytes": 16 << 20, "memory_total_bytes": 128 << 20}[key]
+
+    assert getattr(load(f"{key} = {least}"), key) == least
+    assert getattr(load(f"{key} = 0"), key) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "where"),
+    [
+        (f"memory_hard_bytes = {40 << 20}", {}, "config.toml"),
+        (f"memory_soft_bytes = {512 << 20}", {}, "config.toml"),
+        ("", {"CHAT_COORD_MEMORY_HARD_BYTES": str(50 << 20)}, "CHAT_COORD_MEMORY_HARD_BYTES: "),
+    ],
+)
+def test_a_hard_limit_that_is_not_above_the_soft_one_is_refused_and_both_are_named(load, text, environment, where):
+    with pytest.raises(ConfigBad, match=r"memory_hard_bytes \(\d+\) is not more than memory_soft_bytes") as refused:
+        load(text, **environment)
+
+    assert where in refused.value.message
+
+
+def test_a_hard_limit_just_above_the_soft_one_is_allowed(load):
+    assert load(f"memory_hard_bytes = {52_428_801}").memory_hard_bytes == 52_428_801
+
+
+def test_a_tool_limit_of_the_environment_that_is_too_small_is_blamed_on_its_variable(load):
+    with pytest.raises(ConfigBad, match="CHAT_COORD_TOOL_MEMORY_BYTES: tool_memory_bytes: 5 is less"):
+        load(CHAT_COORD_TOOL_MEMORY_BYTES="5")
