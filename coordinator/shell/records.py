@@ -12,7 +12,7 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
-from protocol.limits import PAGE_BYTES
+from protocol.limits import BODY_BYTES, PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow
 
 TOKEN_BYTES = 32
@@ -20,6 +20,8 @@ TOKEN_BYTES = 32
 PAGE_ROWS = 500
 # The newest snapshot and the one before it.
 SNAPSHOTS_KEPT = 2
+# A snapshot and a page go to the worker in one message, with room for what is around the texts.
+RESTORED_BYTES = BODY_BYTES - (512 << 10)
 # Tables that have rows of sessions.
 OF_SESSIONS = ("messages", "exits", "snapshots", "active")
 
@@ -348,15 +350,20 @@ class Stored:
 
 
 def restore(db: sqlite3.Connection, *, session: str, skip: int) -> Stored:
-    """Ask for the newest snapshot but ``skip``, with the first page of what came after it."""
+    """Ask for the newest snapshot but ``skip``, with the first page of what came after it.
+
+    When both together are more than a message carries, history is enough.
+    """
     found = db.execute(
         "SELECT through_seq, CAST(data AS BLOB) AS data FROM snapshots WHERE session = ?"
         " ORDER BY epoch DESC LIMIT 1 OFFSET ?",
         (session, skip),
     ).fetchone()
-    if found is None:
-        return Stored(None, *history_before(session, None)(db))
-    return Stored(found["data"], *history_after(session, found["through_seq"])(db))
+    if found is not None:
+        rows, more = history_after(session, found["through_seq"])(db)
+        if len(found["data"]) + sum(len(row.text.encode()) for row in rows) < RESTORED_BYTES:
+            return Stored(found["data"], rows, more)
+    return Stored(None, *history_before(session, None)(db))
 
 
 def _page(db: sqlite3.Connection, *, sql: str, session: str, bound: int) -> tuple[list[HistoryRow], bool]:

@@ -5,6 +5,9 @@ from functools import partial
 from coordinator.core import effects as e
 from coordinator.core import events as ev
 from coordinator.shell import records
+from protocol import messages as m
+from protocol.codec import encode
+from protocol.limits import BODY_BYTES
 from tests.support.stored import fill, opened, prompt, reply, rows, session
 
 KEY = f"{1:016x}"
@@ -51,6 +54,19 @@ def test_what_a_worker_begins_with_is_the_snapshot_and_what_came_after_it(tmp_pa
     assert (newest.snapshot, [r.text for r in newest.rows]) == (b"two", ["two.", "three"])
     assert (before.snapshot, [r.text for r in before.rows]) == (b"one", ["one.", "two", "two.", "three"])
     assert (none.snapshot, [r.text for r in none.rows]) == (None, ["one", "one.", "two", "two.", "three"])
+
+
+def test_a_snapshot_that_does_not_fit_into_a_message_with_what_came_after_it_is_left_out(tmp_path):
+    with opened(tmp_path / "db") as store:
+        store.commit(session(1))
+        seq = store.commit(prompt(1, "one")).outcome.seq
+        store.commit(reply(1, seq, "x" * 6_000_000))
+        store.commit(snapshot(1, seq, b"y" * 6_000_000))
+        stored = store.ask(partial(records.restore, session=KEY, skip=0))
+    message = encode(m.Restore(snapshot=stored.snapshot, rows=stored.rows, more=stored.more))
+
+    assert (stored.snapshot, stored.more, [r.seq for r in stored.rows]) == (None, True, [seq + 1])
+    assert len(message) < BODY_BYTES
 
 
 def test_a_session_that_waits_in_line_has_no_epoch_yet(tmp_path):
