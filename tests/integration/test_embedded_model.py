@@ -122,3 +122,17 @@ def test_what_is_no_model_file_is_refused_and_nothing_is_written(fresh: Product)
         assert refused.returncode == 1
         assert said in refused.stderr
     assert not (fresh.home / "config.toml").exists()
+
+
+def test_a_server_that_no_turn_uses_is_stopped_and_the_next_turn_starts_it_again(fresh: Product):
+    fresh.configure("model_idle_s = 2.0\n")
+    fresh.run("model", "pull", timeout_s=120)
+    fresh.run("new", "a")
+    assert fresh.json("send", "a", "What is the capital of France?")["stop_reason"] == "completed"
+    first = server_pid(fresh)
+    memory = wait_for(lambda: (m := fresh.json("status")["memory"])["model_server_rss_bytes"] and m)
+
+    assert memory["model_server_rss_bytes"] > 50 << 20
+    wait_for(lambda: server_pid(fresh) is None, 20)
+    assert fresh.json("send", "a", "Thank you.")["stop_reason"] == "completed"
+    assert server_pid(fresh) != first
