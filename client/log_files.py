@@ -33,21 +33,11 @@ class LogFile:
     inode: int = 0
 
     def tail(self, count: int) -> list[Entry]:
-        """Return the last lines, and stand behind them."""
-        try:
-            with self.path.open("rb") as file:
-                facts = os.fstat(file.fileno())
-                begin, raw = facts.st_size, b""
-                while begin > 0 and raw.count(b"\n") <= count:
-                    step = min(BLOCK_BYTES, begin)
-                    begin -= step
-                    file.seek(begin)
-                    raw = file.read(step) + raw
-        except OSError:
-            return []
-        self.offset, self.inode = begin + len(raw), facts.st_ino
-        lines = raw.splitlines()
-        return [self._entry(line) for line in (lines[-count:] if count else [])]
+        """Return the last lines, of its predecessor too when it has just been begun anew, and stand behind them."""
+        lines, self.offset, self.inode = _last_lines(self.path, count)
+        if len(lines) < count:
+            lines = _last_lines(self.path.with_name(f"{self.path.name}.1"), count - len(lines))[0] + lines
+        return [self._entry(line) for line in lines]
 
     def more(self) -> list[Entry]:
         """Return the whole lines that came since; a file that was begun anew is read from its beginning."""
@@ -84,6 +74,23 @@ class LogFile:
         if not isinstance(document, dict):
             document = {"message": text}
         return {"source": "log", **nothing, "message": "", **document}
+
+
+def _last_lines(path: Path, count: int) -> tuple[list[bytes], int, int]:
+    """Return the last lines of a file, its size, and its inode; of one that is not there, nothing."""
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            begin, raw = facts.st_size, b""
+            while begin > 0 and raw.count(b"\n") <= count:
+                step = min(BLOCK_BYTES, begin)
+                begin -= step
+                file.seek(begin)
+                raw = file.read(step) + raw
+    except OSError:
+        return [], 0, 0
+    lines = raw.splitlines()
+    return lines[-count:] if count else [], begin + len(raw), facts.st_ino
 
 
 def files_of(home: Home, session: str) -> list[LogFile]:

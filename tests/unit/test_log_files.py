@@ -56,3 +56,12 @@ def test_a_line_without_an_end_is_shown_in_pieces(log, monkeypatch):
     log.path.write_text("abcdef\n")
 
     assert [texts(log.more()), texts(log.more())] == [["abcd"], ["ef"]]
+
+
+def test_a_log_that_was_just_begun_anew_shows_the_end_of_its_predecessor_too(log):
+    log.path.with_name("x.stderr.1").write_text("one\ntwo\nthree\n")
+    log.path.write_text("four\n")
+
+    assert texts(log.tail(3)) == ["two", "three", "four"]
+    assert texts(log.tail(1)) == ["four"]
+    assert log.more() == []
