@@ -180,7 +180,7 @@ def test_a_running_worker_is_adopted_by_pid_and_start_time_and_one_of_another_st
         assert not later.adopt("a", 1, spawned.pid, spawned.start_ticks + 1)
         assert list(later.running()) == []
         assert later.adopt("a", 1, spawned.pid, spawned.start_ticks)
-        assert list(later.running()) == [("a", 1, spawned.pid)]
+        assert list(later.running()) == [("a", 1, spawned.pid, spawned.start_ticks)]
 
         later.close()
 

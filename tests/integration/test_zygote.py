@@ -129,7 +129,7 @@ def test_a_zygote_that_dies_is_replaced_before_anybody_asks_and_workers_go_on():
         await at.hello("b")
 
         assert zygotes() == [new]
-        assert [session for session, _, _ in at.supervisor.running()] == ["a", "b"]
+        assert [session for session, *_ in at.supervisor.running()] == ["a", "b"]
 
     in_house(story)
 
