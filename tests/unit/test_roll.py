@@ -79,7 +79,7 @@ def test_the_roll_says_what_a_look_at_everybody_would(steps, offset, limit):
             for s in everybody.values()
             if not (s.is_archived or s.display in {"stopped", "stopping"}) and (s.needs_person or not waiting)
         ]
-        chosen.sort(key=lambda s: (LIST_ORDER.index(s.display), s.number, s.created_at))
+        chosen.sort(key=lambda s: (LIST_ORDER.index(s.display), s.number, s.created_at, s.id))
         page = roll.page(offset, limit, waiting=waiting, everything=False)
         assert [s.id for s in page] == [s.id for s in chosen][offset : offset + limit]
     assert len(roll.page(0, 99, waiting=False, everything=True)) == len(everybody)
