@@ -101,6 +101,7 @@ def status_text(status: Status) -> str:
         f"permits      {permits.in_use} of {permits.limit} in use, {permits.waiting} in line{gates}",
         *_memory_lines(status.memory),
         f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else f'READ ONLY: {store.fault}'}",
+        *([f"             {store.notice}"] if store.notice else []),
         f"rejected     {status.rejected_frames} frames",
     )
     return "\n".join(lines)

@@ -162,12 +162,16 @@ class ModelView(View, frozen=True):
 
 
 class StoreView(View, frozen=True):
-    """The database: where, how large, and whether it takes changes; ``fault`` says why not."""
+    """The database: where, how large, and whether it takes changes; ``fault`` says why not.
+
+    ``notice`` is what people must know of it since this start.
+    """
 
     path: str
     bytes: int
     writable: bool
     fault: str | None = None
+    notice: str | None = None
 
 
 class GateView(View, frozen=True):

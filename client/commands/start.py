@@ -43,6 +43,8 @@ def command(context: click.Context, *, foreground: bool, launcher: str | None, a
     held = status.sessions
     if launcher not in {None, status.launcher}:
         say(f"It starts workers with {status.launcher}: run `chat-coord stop` first to change that.")
+    if status.store.notice:
+        say(status.store.notice, to_error=True)
     say(f"Default model: {status.model.name}. Sessions: {held.live} of {held.max_active} slots held.")
 
 

@@ -8,10 +8,11 @@ so whatever becomes of the log, what is left is an exact prefix of the commits.
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
-from coordinator.shell import backup, store_check
+from coordinator.shell import backup, store_check, wal
 from coordinator.shell.schema import MIGRATIONS, prepare, version_of
 
 # Of a start, for looking the database through; what is not seen by then has to wait for `chat-coord doctor`.
@@ -34,6 +35,8 @@ class Files:
         self._log = path.with_name(path.name + "-wal")
         self._identity: tuple[tuple[int, int], ...] | None = None
         self._checkpoint_bytes = CHECKPOINT_BYTES
+        # What people must be told of these files; None when there is nothing.
+        self.notice: str | None = None
 
     def open(self) -> sqlite3.Connection:
         """Return the connection, its tables made or migrated.
@@ -50,6 +53,7 @@ class Files:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("PRAGMA wal_autocheckpoint = 0")
+            self._keep_damaged_log(db)  # before anything is written where the damage is
             self._keep_old(db)
             prepare(db)
             db.row_factory = sqlite3.Row
@@ -62,6 +66,21 @@ class Files:
         """Empty the log that an earlier coordinator left, and remember which files these are."""
         self._checkpoint(db)
         self._identity = self._look()
+
+    def _keep_damaged_log(self, db: sqlite3.Connection) -> None:
+        """SQLite takes a log up to the first frame that is damaged and says nothing of what came after: we do."""
+        _, whole, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        lost = wal.commits_behind(self._log, max(whole, 0))
+        if not lost:
+            return
+        kept = self._log.with_name(f"{self._log.name}.damaged")
+        with contextlib.suppress(OSError):
+            shutil.copyfile(self._log, kept)
+        self.notice = (
+            f"The write-ahead log was damaged: {lost} transactions that stood behind the damage are not in the store,"
+            f" though they may have been acknowledged. The log as it was is kept as {kept.name}."
+        )
+        log.error("write-ahead log damaged", extra={"transactions": lost, "kept": str(kept)})
 
     def are_in_place(self) -> bool:
         """Say whether the files that are written are still those at the path."""

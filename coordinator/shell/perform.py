@@ -199,6 +199,7 @@ class Hands:
                 bytes=self.store.size_bytes,
                 writable=self.store.fault is None,
                 fault=self.store.fault.reason if self.store.fault else None,
+                notice=self.store.notice,
             ),
             model=ModelView(
                 name=name, provider=model.provider, server_pid=self.local_models.pid(model) if is_local else None

@@ -137,6 +137,11 @@ class Store:
         """The database's size on disk, its write-ahead log included."""
         return self._files.size_bytes
 
+    @property
+    def notice(self) -> str | None:
+        """What people must be told of the database since this start; None when there is nothing."""
+        return self._files.notice
+
     # ---- in the thread
 
     def _run(self) -> None:

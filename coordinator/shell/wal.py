@@ -38,6 +38,37 @@ def has_commit(log: Path) -> bool:
     return False
 
 
+def commits_behind(log: Path, whole: int) -> int:
+    """Return how many transactions end behind the frames that SQLite reads: there is damage before them.
+
+    After a kill there are none, since a frame is written when all before it are, and one that is cut was being written.
+    After the loss of power there may be the last one, which nobody was promised.
+
+    Args:
+        log: the write-ahead log.
+        whole: how many of its frames SQLite reads.
+    """
+    found = 0
+    try:
+        with log.open("rb") as file:
+            raw = file.read(HEADER.size)
+            if len(raw) < HEADER.size:
+                return 0
+            magic, _, page_bytes, _, *salts, first, second = HEADER.unpack(raw)
+            is_good = magic & ~1 == MAGIC and _checksum(raw[:24], (0, 0), is_big=bool(magic & 1)) == (first, second)
+            at = HEADER.size + whole * (FRAME_HEADER.size + page_bytes)
+            end = log.stat().st_size
+            while 0 < page_bytes <= 1 << 16 and at + FRAME_HEADER.size + page_bytes <= end:
+                file.seek(at)
+                head = file.read(FRAME_HEADER.size)
+                _, commit, salt, other, _, _ = FRAME_HEADER.unpack(head)
+                found += bool(commit) and ([salt, other] == salts or not is_good)
+                at += FRAME_HEADER.size + page_bytes
+    except OSError:
+        pass
+    return found
+
+
 def _checksum(data: bytes, sums: tuple[int, int], *, is_big: bool) -> tuple[int, int]:
     words = array("I", data)
     if is_big != (sys.byteorder == "big"):
