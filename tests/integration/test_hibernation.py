@@ -152,6 +152,19 @@ def test_many_more_sessions_than_slots_and_every_prompt_is_answered_once_and_in_
             assert asked == [f"echo s{n}.{i}" for i in range(lap + 1)]
 
 
+def test_who_is_asked_to_sleep_right_after_its_birth_answers_when_it_has_its_conversation(product: Product):
+    """A busy worker is left alone for a while; one that is only young must not hold up the line like that."""
+    configure(product, "max_active_sessions = 1")
+    for n in range(6):
+        product.run("new", f"s{n}")
+    wait_for(lambda: product.json("status")["sessions"]["queued"] == 0)
+    product.live("s5")
+    said = (product.home / "logs" / "coordinator.log").read_text()
+
+    assert said.count('"session awake"') == 6
+    assert "session stays awake" not in said
+
+
 def workers(product: Product) -> list[int]:
     names = our_processes(product.home.parent)
     return [pid for pid, title in names.items() if title.startswith("chat-coord: s") and "zygote" not in title]

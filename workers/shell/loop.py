@@ -86,6 +86,8 @@ class Worker:
         self._welcome: m.Welcome | None = None
         self._restoring = Restoring(fork.session, fork.epoch, self._conversation, self._send)
         self._waiting: m.Deliver | None = None
+        # A question for a snapshot that came before there was a conversation.
+        self._wanted: m.SnapshotWanted | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
@@ -269,13 +271,21 @@ class Worker:
             self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
 
     def _go_on(self) -> None:
-        """Begin what was delivered before the conversation was there."""
-        if self._restoring.is_done and self._waiting is not None:
+        """Begin what was delivered, and answer what was asked, before the conversation was there."""
+        if not self._restoring.is_done:
+            return
+        if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._on_deliver(waiting)
+        if self._wanted is not None:
+            wanted, self._wanted = self._wanted, None
+            self._on_snapshot_wanted(wanted)
 
     def _on_snapshot_wanted(self, wanted: m.SnapshotWanted) -> None:
         """Say all that is to be kept, or that this is no time to leave; either way go on as before."""
+        if not self._restoring.is_done:
+            self._wanted = wanted
+            return
         why = self._why_busy()
         if why is not None:
             self._send(m.Busy(session=self._session, epoch=self._epoch, n=wanted.n, why=why))
@@ -297,8 +307,6 @@ class Worker:
             return "a turn runs"
         if self._turns.unconfirmed is not None:
             return "its reply is not confirmed yet"
-        if not self._restoring.is_done:
-            return "its conversation is not restored yet"
         return "a process that it started still runs" if descendants_of(os.getpid()) else None
 
     def _on_deliver(self, deliver: m.Deliver) -> None:
