@@ -38,21 +38,26 @@ def on_asked(world: World, session: Session, report: m.Asked, now_s: float) -> I
             yield SendWorker(session.peer, m.Rack(turn_id=report.turn_id))
         return
     yield from stop_to_ask(world, session, turn, report, now_s)
-    if turn.is_parked and session.peer is not None and report.leg <= turn.leg:
+    if session.peer is not None and _is_stored(turn, report):
         yield SendWorker(session.peer, m.AskNoted(turn_id=report.turn_id, leg=report.leg))
 
 
 def stop_to_ask(world: World, session: Session, turn: Turn, report: m.Asked, now_s: float) -> Iterator[Effect]:
     """Put what a leg of the turn asks into the store, unless that is done or under way."""
-    if turn.is_ending or turn.is_parking or (turn.is_parked and report.leg <= turn.leg):
+    if turn.is_ending or turn.is_parking or _is_stored(turn, report):
         return
     turn.turn_id = report.turn_id
     turn.text, turn.pieces = [report.text], report.pieces
-    if turn.cancel is not None:  # it was to end, and nobody will go on with it
+    if turn.cancel is not None or session.is_closed:  # it was to end, and nobody will go on with it
         yield from turns.end_turn(world, session, turn, turns.mark(session, turn.seq, "cancelled", turn), now_s)
         return
     turn.is_parking, turn.is_parked = True, False
     yield Commit(InsertAsks(session.id, report.seq, report, world.wall_s(now_s)))
+
+
+def _is_stored(turn: Turn, report: m.Asked) -> bool:
+    """Say whether the leg's asks are in the store; perhaps they are answered, and the next leg runs."""
+    return report.leg < turn.leg or (turn.is_parked and report.leg == turn.leg)
 
 
 def on_asks_committed(world: World, session: Session, change: InsertAsks, now_s: float) -> Iterator[Effect]:
@@ -68,7 +73,7 @@ def on_asks_committed(world: World, session: Session, change: InsertAsks, now_s:
     turn.calls.clear()
     turn.unfinished_tool = None
     turn.asks = [Ask(a.id, a.call, a.kind, a.tool, a.argv, a.text, a.digest, change.at) for a in report.asks]
-    if turn.cancel is not None:
+    if turn.cancel is not None or session.is_closed:
         yield from turns.end_turn(world, session, turn, turns.mark(session, turn.seq, "cancelled", turn), now_s)
         return
     if session.work is Work.THROTTLED:  # a leg that is over waits for no permit

@@ -172,7 +172,8 @@ class Disk:
         session.replies[change.reply_to] = row
         session.unanswered.pop(change.reply_to, None)
         session.unread = change.unread
-        session.leg = None
+        if session.leg is not None and session.leg.seq == change.reply_to:
+            session.leg = None
         for row_of_ask in self.asks.values():
             if (row_of_ask.session, row_of_ask.seq) == (change.session, change.reply_to):
                 row_of_ask.is_over = True

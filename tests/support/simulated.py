@@ -178,6 +178,8 @@ class SimulatedStore:
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         self.sessions[change.session]["unread"] = change.unread
+        if self.legs.get(change.session, {}).get("seq") == change.reply_to:
+            del self.legs[change.session]
         rows = self.messages[change.session]
         for row in rows:
             if row.get("reply_to") == change.reply_to:

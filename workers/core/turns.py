@@ -12,6 +12,8 @@ from protocol.views import Usage
 from workers.core.calls import Resume
 
 NOTHING = Usage()
+# Behind every leg of a turn.
+LAST = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,17 @@ class Turns:
 
     def refuse(self, seq: int) -> bool:
         """Do not begin this prompt if it comes, nor go on with it; False when that is too late."""
-        if self._highest[0] > seq or (self.running is not None and self.running.seq == seq):
+        if self._highest >= (seq, LAST) or (self.running is not None and self.running.seq == seq):
             return False
-        self._highest = (seq, 1 << 53)
+        self._highest = (seq, LAST)
         return True
 
     def finish(self, end: Reply | Asked) -> None:
         """The leg is over; its end waits to be confirmed."""
         self.running = None
         self.unconfirmed = end
+        if isinstance(end, Reply):
+            self._highest = max(self._highest, (end.seq, LAST))
 
     def confirm(self, turn_id: str) -> bool:
         """The turn is over and stored; True when the outbox can go, because it was the last that this worker noted."""
