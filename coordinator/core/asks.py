@@ -72,7 +72,7 @@ def on_asks_committed(world: World, session: Session, change: InsertAsks, now_s:
     turn.is_parking, turn.is_parked, turn.leg = False, True, report.leg
     turn.calls.clear()
     turn.unfinished_tool = None
-    turn.asks = [Ask(a.id, a.call, a.kind, a.tool, a.argv, a.text, a.digest, change.at) for a in report.asks]
+    turn.asks = [Ask(a.id, a.call, a.kind, a.tool, a.argv, a.text, a.digest, change.at, now_s) for a in report.asks]
     if turn.cancel is not None or session.is_closed:
         yield from turns.end_turn(world, session, turn, turns.mark(session, turn.seq, "cancelled", turn), now_s)
         return
@@ -205,7 +205,7 @@ def expire(world: World, now_s: float) -> Iterator[Effect]:
         if found is None:
             continue
         session, turn, ask = found
-        if now - ask.since > limit_s and ask.deciding is None and turn.cancel is None and not session.is_closed:
+        if now_s - ask.asked_s > limit_s and ask.deciding is None and turn.cancel is None and not session.is_closed:
             ask.deciding = EXPIRY
             why = f"nobody answered within {limit_s:g} s"
             yield Commit(SaveDecision(session.id, turn.seq, ask.id, False, why, EXPIRY, EXPIRY, now, None, 0))
@@ -223,8 +223,23 @@ def restore(world: World, session: Session, leg: StoredLeg, now_s: float) -> Non
     session.turn = turn = Turn(leg.seq, prompt, now_s, turn_id=leg.turn_id, started_s=now_s, leg=leg.leg)
     turn.is_parked = True
     turn.text, turn.pieces, turn.usage = [leg.said], leg.pieces, leg.usage
+    now = world.wall_s(now_s)
     turn.asks = [
-        Ask(a.id, a.call, a.kind, a.tool, a.argv, a.text, a.digest, a.since, None, a.approved, a.by) for a in leg.asks
+        Ask(
+            a.id,
+            a.call,
+            a.kind,
+            a.tool,
+            a.argv,
+            a.text,
+            a.digest,
+            a.since,
+            now_s - max(0.0, now - a.since),
+            None,
+            a.approved,
+            a.by,
+        )
+        for a in leg.asks
     ]
     world.turn_fact(session, TurnFact.DELIVERED)
     if not turn.is_answered:

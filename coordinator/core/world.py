@@ -56,7 +56,10 @@ class Prompt:
 
 @dataclass(slots=True)
 class Ask:
-    """A call of a tool that waits for a person's yes, or got its answer. ``deciding`` is the key of one under way."""
+    """A call of a tool that waits for a person's yes, or got its answer. ``deciding`` is the key of one under way.
+
+    ``since`` is what people are shown; ``asked_s`` is monotonic, so that a wall clock that is set denies nothing.
+    """
 
     id: str
     call: str
@@ -66,6 +69,7 @@ class Ask:
     text: str
     digest: str
     since: float
+    asked_s: float
     deciding: str | None = None
     approved: bool | None = None
     by: str = ""

@@ -374,7 +374,7 @@ class Worker:
             self._turns.refuse(order.seq)
             self._end(kept.seq, kept.turn_id, kept.text, "cancelled", kept.pieces, None)
         elif kept is None and running is None and self._turns.refuse(order.seq):
-            turn_id = f"cancelled-{self.epoch}-{order.seq}"
+            turn_id = f"{self.session}.{self.epoch}.cancelled-{order.seq}"
             self.world.ledger.begin_turn(self.session, order.seq, turn_id)
             self._end(order.seq, turn_id, "", "cancelled", 0, None)
 

@@ -358,7 +358,7 @@ class Worker:
                 self._reply_to(order.seq, kept.turn_id, kept.text, "cancelled", kept.usage, kept.pieces, None)
             )
         elif kept is None and running is None and self._turns.refuse(order.seq):
-            turn_id = f"cancelled-{self._epoch}-{order.seq}"
+            turn_id = new_id()
             self._end_leg(self._reply_to(order.seq, turn_id, "", "cancelled", Usage(), 0, None))
 
     # ---- a turn
