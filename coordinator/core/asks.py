@@ -216,7 +216,7 @@ def restore(world: World, session: Session, leg: StoredLeg, now_s: float) -> Non
     prompt = next((p for p in session.waiting if p.seq == leg.seq), None)
     if prompt is None:
         return
-    prompt.leg, prompt.said = leg.leg, leg.said
+    prompt.leg, prompt.said, prompt.usage = leg.leg, leg.said, leg.usage
     if leg.has_begun:  # as any turn that a worker had begun; its text is kept for the mark
         return
     session.waiting.remove(prompt)

@@ -180,7 +180,8 @@ def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Ite
 
 def restored_turn(prompt: Prompt, now_s: float) -> Turn:
     """Return the turn of a prompt that an earlier worker had begun, with what it had said when it last asked."""
-    turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id, started_s=now_s, leg=prompt.leg)
+    turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id, leg=prompt.leg, usage=prompt.usage)
+    turn.started_s = None if prompt.turn_id is None else now_s
     turn.unfinished_tool, turn.has_used_tools = prompt.unfinished_tool, prompt.has_used_tools
     if prompt.said:
         turn.text = [prompt.said]

@@ -40,19 +40,19 @@ async def read_file(path: Path) -> str:
 
 async def list_directory(path: Path) -> str:
     """Return a folder's entries, one a line: kind, size, name."""
-    lines = []
+    lines: list[tuple[str, str]] = []
     try:
         with os.scandir(path) as entries:
             for n, entry in enumerate(entries):
                 if n == ENTRIES:
-                    lines.append(f"[… more than {ENTRIES} entries]")
+                    lines.append(("\uffff", f"[… more than {ENTRIES} entries]"))
                     break
-                lines.append(_line(entry))
+                lines.append((entry.name, _line(entry)))
                 if n % 100 == 0:
                     await asyncio.sleep(0)
     except OSError as error:
         raise ToolFailed(f"{path} cannot be listed: {error.strerror}.") from error
-    return "\n".join(sorted(lines)) or "(empty)"
+    return "\n".join(line for _, line in sorted(lines)) or "(empty)"
 
 
 def _line(entry: "os.DirEntry[str]") -> str:
