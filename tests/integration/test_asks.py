@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import subprocess
 
 import psutil
 import pytest
 
 from tests.support.model_server import ModelServer
-from tests.support.product import Product, wait_for
+from tests.support.product import COMMAND, Product, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -39,9 +40,9 @@ def kill_coordinator(product: Product) -> None:
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
-@pytest.mark.parametrize("is_approved", [True, False])
+@pytest.mark.parametrize(("is_approved", "is_killed"), [(True, True), (False, True), (True, False), (False, False)])
 def test_an_ask_outlives_worker_and_coordinator_and_what_was_approved_runs_once(
-    product: Product, model: ModelServer, is_approved: bool
+    product: Product, model: ModelServer, is_approved: bool, is_killed: bool
 ):
     folder = product.home.parent / "work"
     folder.mkdir()
@@ -58,7 +59,10 @@ def test_an_ask_outlives_worker_and_coordinator_and_what_was_approved_runs_once(
     assert set(ask) == {"id", "session", "name", "kind", "tool", "argv", "text", "since"}
     assert not (folder / "ran.txt").exists()
 
-    os.kill(product.session("builder")["pid"], signal.SIGKILL)
+    if is_killed:
+        os.kill(product.session("builder")["pid"], signal.SIGKILL)
+    else:
+        product.run("hibernate", "builder")
     product.wait_session("builder", lambda s: s["residency"] == "hibernated")
     kill_coordinator(product)
     product.run("start")
@@ -108,9 +112,53 @@ def test_send_tells_that_the_turn_needs_a_yes_and_goes_on_waiting(product: Produ
     assert "out" in json.loads(out)["reply"]
 
 
-def test_a_command_that_a_session_runs_cannot_approve_its_own_call(product: Product, model: ModelServer):
-    from tests.support.product import COMMAND
+def test_a_fetch_goes_to_the_address_that_was_approved_and_a_turn_has_a_last_round(
+    product: Product, model: ModelServer
+):
+    product.use_model(model.url, more='tools = { fetch_url = { rule = "allow" } }\n')
+    product.run("start")
+    product.run("new", "a")
+    reply = product.json("send", "a", use("fetch_url", url=f"{model.url}/nothing"))["reply"]
+    endless = json.dumps({"tool": "list_directory", "arguments": {"path": "."}})
+    ended = product.result("send", "a", f"loop {endless}")
 
+    assert "[501, " in reply
+    assert ended.returncode == 1
+    assert "more than 50 rounds" in ended.stderr
+
+
+def test_the_plain_terminal_shows_an_ask_its_answer_and_what_the_tool_did(product: Product, model: ModelServer):
+    product.run("start")
+    product.run("new", "a")
+    terminal = subprocess.Popen(
+        [COMMAND, "chat", "a", "--plain"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=product.environment,
+    )  # fmt: skip
+    assert terminal.stdin is not None
+    terminal.stdin.write(f"{use('run_command', command='echo out')}\n")
+    terminal.stdin.flush()
+    product.run("approve", asked(product)["id"])
+    out, _ = terminal.communicate(timeout=60)
+
+    assert "[run_command needs your yes: /approve, or /deny WHY]" in out
+    assert ": echo out\n" in out
+    assert "[run_command approved by cli (pid " in out
+    assert "[run_command: echo out … done, 3 lines]" in out
+
+
+def test_commands_of_the_plain_terminal_answer_what_a_session_asks(product: Product, model: ModelServer):
+    product.run("start")
+    product.run("new", "a")
+    product.run("send", "a", use("run_command", command="echo out"), "--no-wait")
+    asked(product)
+    out = product.run("chat", "a", "--plain", stdin="/inbox\n/deny not like that\n/inbox\n/cancel\n")
+
+    assert "a wants run_command" in out
+    assert "[run_command denied]" in out
+    assert over(product, "a")["text"].endswith("[The user said no to this call: not like that.]")
+
+
+def test_a_command_that_a_session_runs_cannot_approve_its_own_call(product: Product, model: ModelServer):
     product.run("start")
     product.run("new", "a", "--cwd", str(product.home.parent))
     product.run("new", "b", "--cwd", str(product.home.parent))

@@ -2,6 +2,11 @@
 
 from protocol.limits import TOOL_OUTPUT_BYTES
 
+# Room for a mark and a last line, such as an exit code.
+MARK_CHARS = 500
+# Bytes that are no UTF-8 become characters of three bytes.
+BOUND_BYTES = 3 * TOOL_OUTPUT_BYTES + MARK_CHARS
+
 
 class Output:
     """Bytes as they come; what is over the limit is counted and thrown away."""
@@ -32,7 +37,9 @@ class Output:
 
 
 def bounded(text: str) -> str:
-    """Return a text within the limit."""
+    """Return a text within the limit; what was cut before, with its mark, stays as it is."""
+    if len(text) <= TOOL_OUTPUT_BYTES + MARK_CHARS and len(text.encode(errors="replace")) <= BOUND_BYTES:
+        return text
     output = Output()
     output.add(text.encode(errors="replace"))
     return output.text()
