@@ -9,8 +9,6 @@ from protocol import messages as m
 from protocol.terminal_safe import clean, clean_line
 from protocol.views import AskView
 
-MARKS = {"failed": "failed", "denied": "denied"}
-
 
 class Asks:
     """The commands and messages about asks of one terminal.
@@ -59,14 +57,14 @@ class Asks:
                 return
             wanted = here[0].id
         decided = await decide(self._connection, wanted, approve=approve, why=why)
-        say(f"[{clean_line(decided.tool)} {'approved' if approve else 'denied'}]")
+        self._aside(f"[{clean_line(decided.tool)} {'approved' if approve else 'denied'}]")
 
     async def cancel(self, rest: str) -> None:
         """End the turn of the session that is looked at."""
         del rest
         cancelled = await cancel(self._connection, self._session())
         if cancelled.stop_reason != "cancelled":
-            say(f"The turn had ended by then: {cancelled.stop_reason}.")
+            self._aside(f"The turn had ended by then: {cancelled.stop_reason}.")
 
     # ---- pushed
 

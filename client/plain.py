@@ -28,6 +28,7 @@ from protocol.views import SESSION_TYPES, HistoryRow, SessionView
 # What is shown of a conversation when a terminal opens on it.
 REPLAY_ROWS = 10
 LOG_LINES = 20
+LISTENER_END_S = 0.2
 # States of other sessions that a person is told about.
 ANNOUNCED = {
     "requires_action": "waits for your yes: /inbox",
@@ -118,9 +119,9 @@ class Plain:
                 await self._wait_settled()
         finally:
             lines.close()
-            listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listener
+            while not listener.done():  # in the middle of a question a cancel may be lost (Python 3.11)
+                listener.cancel()
+                await asyncio.wait({listener}, timeout=LISTENER_END_S)
 
     # ---- lines
 

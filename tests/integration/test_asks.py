@@ -151,11 +151,18 @@ def test_commands_of_the_plain_terminal_answer_what_a_session_asks(product: Prod
     product.run("new", "a")
     product.run("send", "a", use("run_command", command="echo out"), "--no-wait")
     asked(product)
-    out = product.run("chat", "a", "--plain", stdin="/inbox\n/deny not like that\n/inbox\n/cancel\n")
+    out = product.run("chat", "a", "--plain", stdin="/inbox\n/deny not like that\n")
 
     assert "a wants run_command" in out
     assert "[run_command denied]" in out
     assert over(product, "a")["text"].endswith("[The user said no to this call: not like that.]")
+
+    product.run("send", "a", use("run_command", command="echo out"), "--no-wait")
+    asked(product)
+    product.run("chat", "a", "--plain", stdin="/cancel\n")
+
+    assert last(product, "a")["stop_reason"] == "cancelled"
+    assert product.json("inbox") == []
 
 
 def test_a_command_that_a_session_runs_cannot_approve_its_own_call(product: Product, model: ModelServer):
