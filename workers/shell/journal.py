@@ -8,6 +8,7 @@ from protocol import messages as m
 from protocol.failpoints import hit
 from workers.core.calls import Call
 from workers.core.turns import Running
+from workers.shell.children import Children
 from workers.shell.outbox import Outbox
 
 # How soon a disk that took nothing is tried again.
@@ -27,16 +28,24 @@ class ToolJournal:
         running: the turn.
         outbox: where the intent is noted: without its mark nobody knows what the tool did.
         send: sends to the coordinator.
+        children: knows why they were ended.
     """
 
-    def __init__(
-        self, session: str, epoch: int, running: Running, outbox: Outbox, send: Callable[[m.WorkerSays], None]
+    def __init__(  # noqa: PLR0917 - what a worker has
+        self,
+        session: str,
+        epoch: int,
+        running: Running,
+        outbox: Outbox,
+        send: Callable[[m.WorkerSays], None],
+        children: Children,
     ) -> None:
         self._session = session
         self._epoch = epoch
         self._running = running
         self._outbox = outbox
         self._send = send
+        self.why_killed = children.take_reason
         self._answers: dict[str, asyncio.Future[list[str]]] = {}
 
     async def begin(self, call: Call, text: str) -> None:

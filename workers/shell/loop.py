@@ -527,7 +527,7 @@ class Worker:
 
     def _toolbox(self, running: Running, endpoint: m.Endpoint) -> Box | None:
         """Return what the model may use in this leg; nothing for a model that cannot use tools."""
-        self._journal = ToolJournal(self._session, self._epoch, running, self._outbox, self._send)
+        self._journal = ToolJournal(self._session, self._epoch, running, self._outbox, self._send, self.children)
         where = Where(Path.cwd(), f"{self._session}.{self._epoch}", endpoint.tool_timeout_s)
         box = Box(endpoint.tools, where, self._journal)
         return box if box.tools else None

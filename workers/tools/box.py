@@ -34,6 +34,10 @@ class Journal(Protocol):
         """Note that it has run, and show it."""
         ...
 
+    async def why_killed(self) -> str | None:
+        """Return why the coordinator ended the tool; None when it did not."""
+        ...
+
     async def holders(self, path: str) -> list[str]:
         """Say that a file is about to be written; returns who else wrote it lately."""
         ...
@@ -88,6 +92,10 @@ class Silence:
 
     def end(self, call: Call, state: str, text: str) -> None:
         """Note nothing."""
+
+    async def why_killed(self) -> str | None:
+        """Know of no reason."""
+        return None
 
     async def holders(self, path: str) -> list[str]:
         """Know of nobody."""
@@ -208,8 +216,9 @@ class Box:
         work: Awaitable[str]
         match call.tool:
             case "run_command":
+                mark = f"{where.mark}.{call.id}"
                 return await command.run_command(
-                    given["command"], where.cwd, f"{where.mark}.{call.id}", where.timeout_s
+                    given["command"], where.cwd, mark, where.timeout_s, self._journal.why_killed
                 )
             case "fetch_url":
                 return await fetch.fetch_url(given["url"], where.timeout_s)

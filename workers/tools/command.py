@@ -12,14 +12,17 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from protocol.launch import MARK
 from protocol.processes import TOOL_MARK, parent_of
 from workers.tools.files import ToolFailed
 from workers.tools.output import Output
 
 READ_BYTES = 64 << 10
+# How a shell ends that was killed, or whose last command was.
+KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL})
 # From SIGTERM to SIGKILL, and then until it is given up.
 GRACE_S = 1.0
 GONE_S = 2.0
@@ -29,19 +32,12 @@ DRAIN_READS = 64
 KEY_LIKE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|API_?KEY", re.IGNORECASE)
 OURS = ("CHAT_COORD_", "CC_FAILPOINT")
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def adopt_orphans() -> None:
-    """Have processes whose parent dies become children of this one, so that a tool cannot leave its tree."""
-    with contextlib.suppress(AttributeError, OSError):
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def scrubbed(environment: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Return the environment of a tool: no keys, nothing of ours but the mark."""
-    kept = {k: v for k, v in environment.items() if not KEY_LIKE.search(k) and not k.startswith(OURS)}
+    """Return the environment of a tool: no keys, nothing of ours but the marks."""
+    kept = {k: v for k, v in environment.items() if not KEY_LIKE.search(k) and (k == MARK or not k.startswith(OURS))}
     return kept | {TOOL_MARK: mark}
 
 
@@ -49,13 +45,21 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-async def run_command(command: str, cwd: Path, mark: str, timeout_s: float) -> str:
+async def run_command(
+    command: str, cwd: Path, mark: str, timeout_s: float, why_killed: Callable[[], Awaitable[str | None]]
+) -> str:
     """Run a line with /bin/sh and return its output and how it ended.
+
+    Args:
+        command: the line.
+        cwd: where.
+        mark: what its processes are known by.
+        timeout_s: how long it may take.
+        why_killed: tells why the coordinator ended it, when it did.
 
     Raises:
         ToolFailed: it could not be started.
     """
-    adopt_orphans()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(writer, True)
     try:
@@ -85,6 +89,9 @@ async def run_command(command: str, cwd: Path, mark: str, timeout_s: float) -> s
         ending = f"[ended after {timeout_s:g} s, which is tool_timeout_s]"
     else:
         ending = f"[ended by {_name(-code)}]" if code < 0 else f"[exit code {code}]"
+        reason = await why_killed() if code in KILLED else None
+        if reason is not None:
+            ending += f" It was ended: {reason}."
     return f"{output.text()}\n{ending}"
 
 
