@@ -114,8 +114,8 @@ class Hands:
                 self.supervisor.end_tools(effect.session, effect.epoch)
             case e.EndModelServers():
                 self._end_model_servers(effect)
-            case e.DropOutbox():
-                outbox_path(self.home.outboxes, effect.session, effect.epoch).unlink(missing_ok=True)
+            case e.DropOutbox() | e.DropFiles():
+                self._drop(effect)
 
     def _to_client(self, peer: bytes, message: m.ToClient) -> None:
         key = _state_of(message)

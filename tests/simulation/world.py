@@ -117,6 +117,7 @@ class World:
 
     def _say_yes(self) -> None:
         """Everything that waits for a person gets its answer."""
+        self.tell(ev.Ticked(self.time.wall_s))  # what time alone brings is not laid at the judge's door
         self.tell(ev.ClientSpoke(b"judge", m.ClientHello(client="judge", pid=1)))
         for key, row in self.disk.asks.items():
             if row.decision is None and not row.is_over:
