@@ -11,7 +11,7 @@ from protocol import messages as m
 from protocol.ids import new_id
 from protocol.paths import Home
 from protocol.settings import Settings, load_settings
-from protocol.views import SessionView
+from protocol.views import AskView, SessionView
 
 # What a session gets of its client's environment, besides LC_* and pass_env.
 USUAL_ENV = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
@@ -44,6 +44,40 @@ async def all_sessions(connection: Connection, *, waiting: bool, everything: boo
         sessions += page.sessions
         if not page.more:
             return sessions
+
+
+async def all_asks(connection: Connection) -> list[AskView]:
+    """Return everything that waits for a person, page after page."""
+    asks: list[AskView] = []
+    while True:
+        order = m.ListAsks(request=connection.number(), offset=len(asks))
+        page = await connection.ask(order, m.AsksAnswer)
+        asks += page.asks
+        if not page.more:
+            return asks
+
+
+async def decide(connection: Connection, ask: str, *, approve: bool, why: str = "") -> m.Decided:
+    """Answer an ask; when this returns it is committed.
+
+    Raises:
+        RemoteError: there is none, or somebody answered it before.
+    """
+    order = m.Decide(request=connection.number(), ask=ask, approve=approve, idem=new_id(), why=why)
+    return await connection.ask(order, m.Decided)
+
+
+async def cancel(connection: Connection, name: str) -> m.Cancelled:
+    """End a session's turn; when this returns its end is committed.
+
+    Raises:
+        RemoteError: there is no such session, or nothing runs in it.
+    """
+    session = await get_session(connection, name)
+    detail = (session.work_detail or {}) if session is not None else {}
+    seq = detail.get("seq")  # named, so that an order that is sent again ends no later turn
+    order = m.Cancel(request=connection.number(), session=name, seq=seq if isinstance(seq, int) else 0)
+    return await connection.ask(order, m.Cancelled)
 
 
 async def create(

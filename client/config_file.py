@@ -16,14 +16,16 @@ from tomlkit.toml_document import TOMLDocument
 from protocol.errors import ConfigBad
 from protocol.paths import Home, replace_file
 from protocol.settings import (
+    TABLES,
     ModelSettings,
     Origin,
+    ToolSettings,
     allowed,
     description,
     load_with_origins,
-    model_key,
     parse,
     settings_of,
+    table_key,
     variable,
 )
 
@@ -39,15 +41,17 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def entries(home: Home) -> list[Entry]:
-    """Return every key of the schema with its value in force, the keys of the configured models last.
+    """Return every key of the schema with its value in force, the keys of the configured models and tools last.
 
     Raises:
         ConfigBad: the configuration cannot be used.
     """
     loaded = load_with_origins(home.config)
-    values = {key: getattr(loaded.settings, key) for key in loaded.settings.__struct_fields__ if key != "models"}
+    values = {key: getattr(loaded.settings, key) for key in loaded.settings.__struct_fields__ if key not in TABLES}
     for name, model in loaded.settings.models.items():
         values |= {f"models.{name}.{field}": getattr(model, field) for field in ModelSettings.__struct_fields__}
+    for name, tool in loaded.settings.tools.items():
+        values |= {f"tools.{name}.{field}": getattr(tool, field) for field in ToolSettings.__struct_fields__}
     return [Entry(key, value, loaded.origins[key], allowed(key), description(key)) for key, value in values.items()]
 
 
@@ -99,17 +103,17 @@ def _read(home: Home) -> TOMLDocument:
 
 def _put(document: TOMLDocument, key: str, value: Any) -> None:
     """Set a value, or take it out when it is None."""
-    name, field = model_key(key)
+    kind, name, field = table_key(key)
     table: Any = document
     if name:
-        if "models" not in document:
-            document["models"] = tomlkit.table(is_super_table=True)
-        models: Any = document["models"]
-        if not isinstance(models, dict) or not isinstance(models.get(name, {}), dict):
-            raise ConfigBad(f"models.{name} is no table.", hint="Mend config.toml by hand.")
-        if name not in models:
-            models[name] = tomlkit.table()
-        table = models[name]
+        if kind not in document:
+            document[kind] = tomlkit.table(is_super_table=True)
+        tables: Any = document[kind]
+        if not isinstance(tables, dict) or not isinstance(tables.get(name, {}), dict):
+            raise ConfigBad(f"{kind}.{name} is no table.", hint="Mend config.toml by hand.")
+        if name not in tables:
+            tables[name] = tomlkit.table()
+        table = tables[name]
     if value is None:
         table.pop(field or key, None)
     else:

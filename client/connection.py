@@ -49,6 +49,10 @@ class Back:
     """A coordinator is there again: what was pushed meanwhile was missed, and it pushes only what it is asked for."""
 
 
+Told = m.Piece | m.Final | m.Changed | m.StoreState | m.Asking | m.AskResolved | m.ToolActivity
+Pushed = Told | Gone | Back
+
+
 class Connection:
     """One client of one coordinator.
 
@@ -69,7 +73,7 @@ class Connection:
         self.boot = 0
         self.pid = 0
         self._is_gone = False
-        self.pushed: asyncio.Queue[m.Piece | m.Final | m.Changed | m.StoreState | Gone | Back] = asyncio.Queue()
+        self.pushed: asyncio.Queue[Pushed] = asyncio.Queue()
 
     async def open(self) -> None:
         """Find the coordinator and say hello.
@@ -221,7 +225,7 @@ class Connection:
                 if found is not None and found.boot == self.boot:  # it forgot us, after a silence of ours
                     self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
                     self.pushed.put_nowait(Back())
-            case m.Piece() | m.Final() | m.Changed() | m.StoreState():
+            case m.Piece() | m.Final() | m.Changed() | m.StoreState() | m.Asking() | m.AskResolved() | m.ToolActivity():
                 self.pushed.put_nowait(message)
             case m.Refused(request=None):
                 if self._welcome is not None and not self._welcome.done():

@@ -13,7 +13,7 @@ import msgspec
 from protocol.errors import HINT, ChatCoordError
 from protocol.messages import StoreState
 from protocol.terminal_safe import clean, clean_line
-from protocol.views import GateView, HistoryRow, SessionView, Status, StatusMemory
+from protocol.views import AskView, GateView, HistoryRow, SessionView, Status, StatusMemory
 
 # Who would be hibernated next, in the text of `status`; the document has more.
 NEXT_SHOWN = 3
@@ -58,7 +58,7 @@ def session_table(sessions: list[SessionView]) -> str:
             ">" if s.active else "",
             "" if s.number is None else str(s.number),
             s.name,
-            f"{GLYPHS.get(s.display, ' ')} {s.display}",
+            f"{GLYPHS.get(s.display, ' ')} {state_word(s)}",
             s.type,
             s.model,
             "" if s.pid is None else str(s.pid),
@@ -68,6 +68,19 @@ def session_table(sessions: list[SessionView]) -> str:
         for s in sessions
     ]
     return table(rows)
+
+
+def state_word(session: SessionView) -> str:
+    """Return what a session does, in a word or two."""
+    is_stalled = session.display == "running" and bool((session.work_detail or {}).get("stalled"))
+    return f"{session.display} (stalled)" if is_stalled else session.display
+
+
+def ask_text(ask: AskView) -> str:
+    """Return an ask for people: who wants what, whole, and how to answer."""
+    head = f"{ask.id}  {ask.name} wants {ask.tool}, {age(ask.since)}"
+    body = "\n".join(f"    {line}" for line in clean(ask.text).splitlines())
+    return f"{clean_line(head)}\n{body}\n  chat-coord approve {clean_line(ask.id)}"
 
 
 def place(session: SessionView) -> str:

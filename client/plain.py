@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from client.asking import all_sessions, connected, create, get_session, pick_session
+from client.asks import Asks
 from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
@@ -27,8 +28,14 @@ from protocol.views import SESSION_TYPES, HistoryRow, SessionView
 # What is shown of a conversation when a terminal opens on it.
 REPLAY_ROWS = 10
 LOG_LINES = 20
+LISTENER_END_S = 0.2
 # States of other sessions that a person is told about.
-ANNOUNCED = {"unread": "has an answer for you", "failed": "has failed", "backoff": "crashed and is being restarted"}
+ANNOUNCED = {
+    "requires_action": "waits for your yes: /inbox",
+    "unread": "has an answer for you",
+    "failed": "has failed",
+    "backoff": "crashed and is being restarted",
+}
 
 
 async def open_terminal(home: Home, name: str | None, *, observes: bool = False) -> None:
@@ -66,10 +73,15 @@ class Plain:
         self._has_left = False
         self._awaited: set[tuple[str, int]] = set()
         self._settled = asyncio.Event()
+        self._asks = Asks(connection, lambda: self._session.id, self._say_aside)
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "new": self._new,
             "sessions": self._sessions,
             "retry": self._retry,
+            "inbox": self._asks.inbox,
+            "approve": self._asks.approve,
+            "deny": self._asks.deny,
+            "cancel": self._asks.cancel,
             "switch": self._switch,
             "next": self._next,
             "logs": self._logs,
@@ -107,9 +119,9 @@ class Plain:
                 await self._wait_settled()
         finally:
             lines.close()
-            listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listener
+            while not listener.done():  # in the middle of a question a cancel may be lost (Python 3.11)
+                listener.cancel()
+                await asyncio.wait({listener}, timeout=LISTENER_END_S)
 
     # ---- lines
 
@@ -314,6 +326,8 @@ class Plain:
         self._transcript = Transcript()
         if attached.turn_id is not None:
             self._stream(self._transcript.begin(attached.turn_id, attached.pieces, attached.text))
+        if attached.session is not None and attached.session.ask is not None:
+            self._asks.show(attached.session.ask)
 
     async def _look_at(self, session: str) -> m.Attached:
         order = m.Attach(request=self._connection.number(), session=session, observes=self._observes)
@@ -350,6 +364,8 @@ class Plain:
                         await self._finish(pushed)
                 case m.Changed():
                     self._announce(pushed)
+                case m.Asking() | m.AskResolved() | m.ToolActivity():
+                    self._asks.told(pushed)
                 case m.StoreState():
                     self._say_aside(f"[store] {store_words(pushed)}")
                     self._prompt_mark()
@@ -363,9 +379,10 @@ class Plain:
         """Another coordinator is there: follow it, and show what was missed."""
         session = self._session.id
         await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
-        if not self._is_away:
-            await self._look_at(session)
+        attached = None if self._is_away else await self._look_at(session)
         self._say_aside("[the coordinator is back]")
+        if attached is not None and attached.session is not None and attached.session.ask is not None:
+            self._asks.show(attached.session.ask)
         seen, due = self._seen.get(session, 0), {seq for _, seq in self._awaited}
         for row in await self._rows(session, min(seen, *due) if due else seen):
             if row.reply_to not in due and row.seq <= seen:
@@ -414,7 +431,7 @@ class Plain:
 
     def _announce(self, change: m.Changed) -> None:
         words = ANNOUNCED.get(change.after)
-        if words is None or (change.session == self._session.id and change.after == "unread"):
+        if words is None or (change.session == self._session.id and change.after in {"unread", "requires_action"}):
             return
         self._say_aside(f"[{change.name}] {words}")
         self._prompt_mark()

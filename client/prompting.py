@@ -9,7 +9,7 @@ from client.connection import Back, Connection, Gone
 from client.core.transcript import Transcript
 from protocol import messages as m
 from protocol.errors import TimedOut
-from protocol.views import HistoryRow
+from protocol.views import AskView, HistoryRow
 
 # How often a silent wait looks whether the reply is in the store after all: its FINAL may have been lost.
 LOOK_S = 2.0
@@ -33,6 +33,7 @@ async def converse(
     idem: str,
     on_text: Callable[[str], None],
     *,
+    on_ask: Callable[[AskView], None],
     timeout_s: float | None = None,
 ) -> Answer:
     """Send a prompt and wait for its reply, showing it as it comes.
@@ -43,6 +44,7 @@ async def converse(
         text: the prompt; None runs the last turn again.
         idem: the key that makes a resend harmless.
         on_text: called with what to show.
+        on_ask: called when the turn waits for a person's yes.
         timeout_s: how long to wait for the reply; None is for ever.
 
     Raises:
@@ -58,7 +60,14 @@ async def converse(
     transcript = Transcript()
     first_s: list[float] = []
 
-    def show(piece: str) -> None:
+    told: set[str] = set()
+
+    def show(piece: str | AskView) -> None:
+        if isinstance(piece, AskView):
+            if piece.id not in told:
+                told.add(piece.id)
+                on_ask(piece)
+            return
         if piece and not first_s:
             first_s.append(time.monotonic())
         on_text(piece)
@@ -85,7 +94,7 @@ async def _until_final(
     ack: m.Ack,
     hand_over: Callable[[], Awaitable[m.Ack]],
     transcript: Transcript,
-    show: Callable[[str], None],
+    show: Callable[[str | AskView], None],
 ) -> m.Final | None:
     if ack.answered_by is not None:
         return None
@@ -95,6 +104,9 @@ async def _until_final(
         except TimeoutError:
             if await _reply(connection, ack) is not None:
                 return None
+            ask = await _ask_of(connection, ack)
+            if ask is not None:
+                show(ask)
             continue
         if isinstance(
             pushed, Back
@@ -104,14 +116,25 @@ async def _until_final(
                 return None
             continue
         if (
-            isinstance(pushed, m.Changed | m.StoreState | Gone)
+            isinstance(pushed, m.Changed | m.StoreState | m.AskResolved | m.ToolActivity | Gone)
             or pushed.session != ack.session
             or pushed.seq != ack.seq
         ):
             continue
         if isinstance(pushed, m.Final):
             return pushed
+        if isinstance(pushed, m.Asking):
+            show(pushed.ask)
+            continue
         show(transcript.add(pushed))
+
+
+async def _ask_of(connection: Connection, ack: m.Ack) -> AskView | None:
+    """Return what the turn asks, when that was told to nobody: its message may have been lost."""
+    order = m.GetSession(request=connection.number(), session=ack.session)
+    session = (await connection.ask(order, m.SessionAnswer)).session
+    is_ours = session is not None and (session.work_detail or {}).get("seq") == ack.seq
+    return session.ask if session is not None and is_ours else None
 
 
 async def _reply(connection: Connection, ack: m.Ack) -> HistoryRow | None:

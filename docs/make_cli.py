@@ -11,7 +11,7 @@ import click
 
 from client.cli import commands
 from coordinator.core.lifecycle import RESIDENCY, WORK, Residency, Work
-from protocol.settings import ModelSettings, Settings, allowed, description
+from protocol.settings import TABLES, ModelSettings, Settings, ToolSettings, allowed, description
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -47,9 +47,10 @@ def _section(command: click.Command, context: click.Context) -> list[str]:
 def settings_table() -> str:
     """Return the table of every key."""
     rows = ["| key | default | allowed | what it does |", "|---|---|---|---|"]
-    values = {key: getattr(Settings(), key) for key in Settings.__struct_fields__ if key != "models"}
+    values = {key: getattr(Settings(), key) for key in Settings.__struct_fields__ if key not in TABLES}
     model = ModelSettings(provider="openai")
     values |= {f"models.NAME.{key}": getattr(model, key) for key in ModelSettings.__struct_fields__}
+    values |= {f"tools.NAME.{key}": getattr(ToolSettings(), key) for key in ToolSettings.__struct_fields__}
     for key, value in values.items():
         is_required = key in {"models.NAME.provider", "models.NAME.model"}
         shown = "required" if is_required else "" if value is None else f"`{_toml(value)}`"

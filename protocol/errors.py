@@ -109,6 +109,48 @@ class NothingToRetry(ChatCoordError):
     hint = "`chat-coord history NAME` shows how each turn ended; send a new prompt instead."
 
 
+class NothingToCancel(ChatCoordError):
+    """No turn runs or waits in that session."""
+
+    code = "turn.nothing_to_cancel"
+    hint = "`chat-coord sessions` shows what each session does."
+
+
+class TurnNotReady(ChatCoordError):
+    """Where the turn is will be known in a moment: its worker has not said hello to this coordinator yet."""
+
+    code = "turn.not_ready"
+    hint = "Try again in a moment."
+
+
+class AskUnknown(ChatCoordError):
+    """Nothing with that id waits, or ever waited, for a person."""
+
+    code = "ask.unknown"
+    hint = "See `chat-coord inbox` for what waits."
+
+
+class AskAmbiguous(ChatCoordError):
+    """More than one ask begins so."""
+
+    code = "ask.ambiguous"
+    hint = "Give more characters of the id."
+
+
+class AskTaken(ChatCoordError):
+    """It was answered before, by this or another client; the first answer counts."""
+
+    code = "ask.resolved"
+    hint = "The first answer counts; `chat-coord inbox` shows what still waits."
+
+
+class AskRefused(ChatCoordError):
+    """A process that a session's tool started may not answer what a session asks."""
+
+    code = "ask.refused"
+    hint = "Answer from a terminal of your own, not from a command that a session runs."
+
+
 class SessionClosed(ChatCoordError):
     """The session is stopped; its history is kept."""
 

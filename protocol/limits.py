@@ -10,6 +10,16 @@ PROMPT_BYTES = 256 << 10
 REPLY_BYTES = 8 << 20
 PIECE_BYTES = 64 << 10
 NAME_CHARS = 64
+# A tool's arguments, which a person must be able to see whole, and of a command the line alone.
+ARGUMENTS_BYTES = 128 << 10
+COMMAND_BYTES = 32 << 10
+# What a model is shown of a tool's output.
+TOOL_OUTPUT_BYTES = 64 << 10
+# What a turn that waits for a person is kept as.
+STATE_BYTES = 6 << 20
+# What lists show of an ask; `inbox` has it whole.
+ASK_TEXT_BYTES = 1 << 10
+WHY_BYTES = 2 << 10
 SYSTEM_BYTES = 64 << 10
 CWD_BYTES = 4 << 10
 ENV_BYTES = 128 << 10

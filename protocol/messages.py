@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.views import ErrorView, HistoryRow, SessionView, Status, StopReason, Usage
+from protocol.views import AskView, ErrorView, HistoryRow, SessionView, Status, StopReason, Usage
 
 # Raised when a change would make an older peer misread a message; added fields with defaults do not raise it.
 PROTOCOL_VERSION = 1
@@ -145,6 +145,28 @@ class Close(Request, frozen=True):
     """End a session's worker for good; history is kept."""
 
     session: str
+
+
+class Cancel(Request, frozen=True):
+    """End a turn now; its text is kept. ``seq`` is its prompt, so that a resend ends no later one; 0: the current."""
+
+    session: str
+    seq: Seq = 0
+
+
+class ListAsks(Request, frozen=True):
+    """What waits for a person, oldest first, a page at a time."""
+
+    offset: Seq = 0
+
+
+class Decide(Request, frozen=True):
+    """Yes or no to an ask, by its id or a beginning of it. ``idem`` makes a resend harmless."""
+
+    ask: str
+    approve: bool
+    idem: str
+    why: str = ""
 
 
 class Attach(Request, frozen=True):
@@ -305,6 +327,65 @@ class Changed(Message, frozen=True):
     cause: str
 
 
+class AsksAnswer(Message, frozen=True):
+    """A page of what waits for a person."""
+
+    request: int
+    asks: list[AskView]
+    more: bool
+
+
+class Decided(Message, frozen=True):
+    """The decision is committed."""
+
+    request: int
+    ask: str
+    session: str
+    tool: str
+    approved: bool
+
+
+class Cancelled(Message, frozen=True):
+    """The turn is over, and how: ``cancelled``, or as it had ended before the order came."""
+
+    request: int
+    session: str
+    seq: int
+    stop_reason: StopReason
+
+
+class Asking(Message, frozen=True):
+    """The turn that is looked at waits for a person's yes."""
+
+    session: str
+    seq: int
+    ask: AskView
+
+
+class AskResolved(Message, frozen=True):
+    """An ask waits no more: it was answered, by whom, or ended with its turn."""
+
+    session: str
+    seq: int
+    name: str
+    ask: str
+    tool: str
+    outcome: Literal["approved", "denied", "cancelled"]
+    by: str
+
+
+class ToolActivity(Message, frozen=True):
+    """What a tool of the turn does, best effort. ``state``: running, done, failed or denied."""
+
+    session: str
+    seq: int
+    turn_id: str
+    call: str
+    tool: str
+    state: str
+    text: str
+
+
 class StoreState(Message, frozen=True):
     """The store stopped taking changes, for a reason, or takes them again."""
 
@@ -361,12 +442,13 @@ class WorkerMessage(Message, frozen=True):
 
 
 class Hello(WorkerMessage, frozen=True):
-    """A worker lives. ``seq`` and ``turn_id`` name the turn that runs in it, after a reconnect."""
+    """A worker lives. ``seq``, ``turn_id`` and ``leg`` name the turn that runs in it, after a reconnect."""
 
     token: bytes
     pid: int
     seq: int | None = None
     turn_id: str | None = None
+    leg: int = 0
 
 
 class Ping(WorkerMessage, frozen=True):
@@ -385,10 +467,11 @@ class Ping(WorkerMessage, frozen=True):
 
 
 class Started(WorkerMessage, frozen=True):
-    """The turn begins: from here on an API request may have been sent."""
+    """The turn begins, or goes on after an ask: from here on an API request may have been sent, or a tool run."""
 
     seq: int
     turn_id: str
+    leg: int = 0
 
 
 class Delta(WorkerMessage, frozen=True):
@@ -410,6 +493,69 @@ class Reply(WorkerMessage, frozen=True):
     usage: Usage
     pieces: int
     error: ErrorView | None = None
+
+
+class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that needs a yes. ``digest`` is the SHA-256 of what exactly would run."""
+
+    id: str
+    call: str
+    kind: str
+    tool: str
+    argv: list[str]
+    text: str
+    digest: str
+
+
+class Asked(WorkerMessage, frozen=True):
+    """This leg of the turn is over: a person is asked. Sent again until ASKNOTED.
+
+    ``state`` is what the next leg begins with, in any worker; ``text`` is what was said so far, in ``pieces`` pieces.
+    """
+
+    seq: int
+    turn_id: str
+    leg: int
+    asks: Annotated[list[ToolAsk], Meta(min_length=1, max_length=64)]
+    state: bytes
+    text: str
+    usage: Usage
+    pieces: int
+
+
+class ToolIntent(WorkerMessage, frozen=True):
+    """A tool is about to run. Only in the outbox: without its ToolDone nobody knows what it did."""
+
+    seq: int
+    turn_id: str
+    call: str
+    tool: str
+    text: str
+
+
+class ToolDone(WorkerMessage, frozen=True):
+    """The tool has run. Only in the outbox."""
+
+    seq: int
+    turn_id: str
+    call: str
+
+
+class ToolState(WorkerMessage, frozen=True):
+    """What a tool does, best effort: running, done, failed or denied."""
+
+    seq: int
+    turn_id: str
+    call: str
+    tool: str
+    state: str
+    text: str
+
+
+class WriteWanted(WorkerMessage, frozen=True):
+    """A tool is about to write this file: has another session written it lately?"""
+
+    path: str
 
 
 class EndpointWanted(WorkerMessage, frozen=True):
@@ -507,16 +653,69 @@ class Deliver(Message, frozen=True):
     text: str
 
 
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person said to a call, and the digest of what was shown."""
+
+    call: str
+    approved: bool
+    why: str
+    digest: str
+
+
+class Continue(Message, frozen=True):
+    """Go on with a turn whose asks are answered. Sent again until STARTED of that leg, REPLY or ASKED comes."""
+
+    seq: int
+    turn_id: str
+    leg: int
+    text: str
+    state: bytes
+    said: str
+    pieces: int
+    usage: Usage
+    decisions: list[Decision]
+
+
+class AskNoted(Message, frozen=True):
+    """The asks and the state of that leg are committed; forget them."""
+
+    turn_id: str
+    leg: int
+
+
+class CancelTurn(Message, frozen=True):
+    """End the turn of this prompt now, with what it has said. Sent again until REPLY comes."""
+
+    seq: int
+
+
+class WriteKnown(Message, frozen=True):
+    """The answer to WriteWanted: who else wrote that file lately, by name."""
+
+    path: str
+    holders: list[str]
+
+
 class Rack(Message, frozen=True):
     """The reply is committed; forget it."""
 
     turn_id: str
 
 
+class ToolRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tool may do: its rule, and patterns of paths that come before it, the strictest first."""
+
+    rule: Literal["allow", "ask", "deny"]
+    allow: list[str] = []
+    ask: list[str] = []
+    deny: list[str] = []
+
+
 class Endpoint(Message, frozen=True):
     """Where the model answers. ``api_key`` never touches an environment, an argument list or a disk.
 
-    ``is_small``: it is the embedded model, which needs few words and a hand against loops.
+    ``is_small``: it is the embedded model, which needs few words and a hand against loops. ``tools`` are those that it
+    is offered, with their rules; none for a model that cannot use them.
     """
 
     provider: str
@@ -526,6 +725,8 @@ class Endpoint(Message, frozen=True):
     context_tokens: int | None
     max_output_tokens: int | None
     is_small: bool = False
+    tools: dict[str, ToolRule] = {}
+    tool_timeout_s: float = 120.0
 
 
 class EndpointRefused(Message, frozen=True):
@@ -598,6 +799,9 @@ ClientSays = (
     | Switch
     | Rename
     | Close
+    | Cancel
+    | ListAsks
+    | Decide
     | Attach
     | Hibernate
     | Wake
@@ -621,6 +825,12 @@ ToClient = (
     | StatusAnswer
     | Refused
     | Changed
+    | AsksAnswer
+    | Decided
+    | Cancelled
+    | Asking
+    | AskResolved
+    | ToolActivity
     | StoreState
     | BackedUp
     | Piece
@@ -637,6 +847,9 @@ WorkerSays = (
     | PermitWanted
     | PermitReturned
     | Delta
+    | ToolState
+    | WriteWanted
+    | Asked
     | Reply
     | SnapshotTaken
     | Busy
@@ -648,10 +861,14 @@ ToWorker = (
     | Restore
     | HistoryBack
     | Deliver
+    | Continue
     | Endpoint
     | EndpointRefused
     | Permit
     | PermitRefused
+    | WriteKnown
+    | AskNoted
+    | CancelTurn
     | Rack
     | SnapshotWanted
     | ToolEnded

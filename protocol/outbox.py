@@ -1,7 +1,8 @@
 """A worker's outbox: the file in which it notes what must outlive it, read by the coordinator when it is dead.
 
-Two kinds of records: STARTED before the first request of a turn, and REPLY when the turn is over, each behind its
-length and CRC. A record counts when it is whole; what follows a torn one was never promised (faults.md, 51).
+STARTED before the first request of a leg of a turn, an intent before each tool and a mark behind it, and what ends the
+leg: REPLY, or ASKED with its state. Each lies behind its length and CRC. A record counts when it is whole; what follows
+a torn one was never promised (faults.md, 51).
 """
 
 import re
@@ -13,9 +14,9 @@ from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
 from protocol.ids import is_id
 from protocol.limits import BODY_BYTES
-from protocol.messages import Reply, Started
+from protocol.messages import Asked, Reply, Started, ToolDone, ToolIntent
 
-Record = Started | Reply
+Record = Started | Reply | Asked | ToolIntent | ToolDone
 
 _HEAD = struct.Struct("<II")  # length of the payload, its CRC-32
 _NAME = re.compile(r"(?P<session>[0-9a-f]+)-(?P<epoch>[0-9]{1,18})\.outbox")

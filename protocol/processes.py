@@ -14,6 +14,8 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36
 # A tree may grow while it is killed, and the killed take a moment to die: so many looks, further and further apart.
 KILL_PASSES = 12
+# The variable that marks every process which a call of a tool started: ``session.epoch.call``.
+TOOL_MARK = "CHAT_COORD_TOOL"
 
 
 def start_ticks(pid: int) -> int | None:
@@ -25,6 +27,15 @@ def start_ticks(pid: int) -> int | None:
     # The command's name may hold anything, also spaces and brackets; the fields behind it begin after the last one.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the pid of a process's parent; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def is_running(pid: int, ticks: int) -> bool:

@@ -19,6 +19,9 @@ from msgspec import Meta
 from protocol.errors import ConfigBad
 
 EMBEDDED = "embedded"
+# Keys that are tables of tables; they come from the file alone.
+TABLES = frozenset({"models", "tools"})
+LISTS = frozenset({"pass_env", "allow", "ask", "deny"})
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Origin = Literal["default", "file", "environment", "flag"]
 # A tool is at least an interpreter; a coordinator, its zygote and one worker have about 100 MiB together.
@@ -51,6 +54,42 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
         Meta(description="Tokens that this endpoint counted within any 60 s, from which on requests wait."),
     ] = None
+    tools: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(description="Whether it is offered tools; `auto`: an endpoint is, a local model is not."),
+    ] = "auto"
+
+    @property
+    def has_tools(self) -> bool:
+        """Say whether the model is offered tools."""
+        return self.provider != "local" if self.tools == "auto" else self.tools == "yes"
+
+
+Rule = Literal["allow", "ask", "deny"]
+# What each tool may do when nothing is configured; those that take paths, inside the session's working directory.
+TOOL_RULES: dict[str, Rule] = {
+    "read_file": "allow",
+    "list_directory": "allow",
+    "search_text": "allow",
+    "write_file": "ask",
+    "run_command": "ask",
+    "fetch_url": "ask",
+}
+# Those whose paths can be named in patterns.
+PATH_TOOLS = ("read_file", "list_directory", "search_text", "write_file")
+_PATHS = "paths with * and ?, absolute, from ~ or from the session's directory; the strictest that fits counts."
+
+
+class ToolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[tools.NAME]``."""
+
+    rule: Annotated[
+        Rule | None,
+        Meta(description="What it may do; for tools that take a path, inside the session's working directory."),
+    ] = None
+    allow: Annotated[list[str], Meta(description=f"Allowed without asking: {_PATHS}")] = []
+    ask: Annotated[list[str], Meta(description=f"Asked for: {_PATHS}")] = []
+    deny: Annotated[list[str], Meta(description=f"Never: {_PATHS}")] = []
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +167,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "and only `retry` runs it again; `resume` runs it again once, by itself."
         ),
     ] = "ask"
+    ask_expire_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=31_536_000,
+            description="An ask that nobody answered for so long is denied, and the model is told so; 0: it waits "
+            "for ever.",
+        ),
+    ] = 0.0
+    tool_timeout_s: Annotated[
+        float,
+        Meta(ge=0.1, le=86_400, description="A tool that runs longer is ended, with everything that it started."),
+    ] = 120.0
+    turn_timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=604_800,
+            description="A turn that works longer ends `failed`, its text is kept; waiting for a person or in line "
+            "does not count; 0: no limit.",
+        ),
+    ] = 0.0
+    stall_after_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="A running turn without a piece of text or a tool's progress for so long is shown as "
+            "`running (stalled)`; nothing is done about it.",
+        ),
+    ] = 60.0
     orphan_exit_s: Annotated[
         float,
         Meta(
@@ -193,6 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = []
     default_model: Annotated[str, Meta(description="The model of sessions that name none.")] = EMBEDDED
     models: Annotated[dict[str, ModelSettings], Meta(description="Models by name.")] = {}
+    tools: Annotated[dict[str, ToolSettings], Meta(description="Rules of tools by name.")] = {}
 
     def all_models(self) -> dict[str, ModelSettings]:
         """Return the configured models and the embedded one."""
@@ -261,10 +332,12 @@ def settings_of(
             raise ConfigBad(f"{source}: there is no key {key!r}.", hint=f"Keys are: {', '.join(sorted(hints))}.")
         if key == "models" and isinstance(value, dict):
             values[key] = {name: _model(source, name, table) for name, table in value.items()}
+        elif key == "tools" and isinstance(value, dict):
+            values[key] = {name: _tool(source, name, table) for name, table in value.items()}
         else:
             values[key] = _convert(source, key, value, hints[key], strict=True)
         origins[key] = "file"
-    for key in set(hints) - {"models"}:
+    for key in set(hints) - TABLES:
         text = environment.get(variable(key))
         if text is not None:
             values[key] = _convert(variable(key), key, split(key, text), hints[key], strict=False)
@@ -284,6 +357,9 @@ def settings_of(
     for name in settings.models:
         for field in ModelSettings.__struct_fields__:
             origins[f"models.{name}.{field}"] = "file" if field in document["models"][name] else "default"
+    for name in settings.tools:
+        for field in ToolSettings.__struct_fields__:
+            origins[f"tools.{name}.{field}"] = "file" if field in document["tools"][name] else "default"
     return Loaded(settings, origins)
 
 
@@ -300,6 +376,22 @@ def _model(source: str, name: str, table: Any) -> ModelSettings:
     return found
 
 
+def _tool(source: str, name: str, table: Any) -> ToolSettings:
+    """Return one table ``[tools.NAME]``, checked as a model's is."""
+    if name not in TOOL_RULES:
+        hint = f"Tools are: {', '.join(TOOL_RULES)}."
+        raise ConfigBad(f"{source}: tools.{name}: there is no such tool.", hint=hint)
+    if isinstance(table, dict):
+        for field, value in table.items():
+            key = f"tools.{name}.{field}"
+            _convert(source, key, value, hint_of(source, key), strict=True)
+    found: ToolSettings = _convert(source, f"tools.{name}", table, ToolSettings, strict=True)
+    if name not in PATH_TOOLS and (found.allow or found.ask or found.deny):
+        hint = "Use rule; a pattern over command lines or addresses would let through what it does not mean."
+        raise ConfigBad(f"{source}: tools.{name} takes no path, so it has no patterns.", hint=hint)
+    return found
+
+
 def variable(key: str) -> str:
     """Return the environment variable of a key."""
     return f"CHAT_COORD_{key.upper()}"
@@ -307,7 +399,7 @@ def variable(key: str) -> str:
 
 def split(key: str, text: str) -> str | list[str]:
     """Return a value that was given as text in the form that its key wants: lists are separated by commas."""
-    return [part for part in text.split(",") if part] if key == "pass_env" else text
+    return [part for part in text.split(",") if part] if key.rpartition(".")[2] in LISTS else text
 
 
 def parse(source: str, key: str, text: str) -> Any:
@@ -322,7 +414,7 @@ def parse(source: str, key: str, text: str) -> Any:
         ConfigBad: there is no such key, or the value is not allowed.
     """
     hint = hint_of(source, key)
-    if key.startswith("models.") and not text and type(None) in get_args(get_args(hint)[0]):
+    if "." in key and not text and type(None) in get_args(get_args(hint)[0]):
         return None
     return _convert(source, key, split(key, text), hint, strict=False)
 
@@ -334,25 +426,27 @@ def hint_of(source: str, key: str) -> Any:
         ConfigBad: there is no such key.
     """
     hints = get_type_hints(Settings, include_extras=True)
-    name, field = model_key(key)
+    table, name, field = table_key(key)
     if name:
-        fields = get_type_hints(ModelSettings, include_extras=True)
+        fields = get_type_hints(ToolSettings if table == "tools" else ModelSettings, include_extras=True)
         if field in fields:
             return fields[field]
-        hint = f"Keys of a model are: {', '.join(fields)}."
+        hint = f"Keys of a {table.removesuffix('s')} are: {', '.join(fields)}."
         raise ConfigBad(f"{source}: there is no key {key!r}.", hint=hint)
-    if key not in hints or key == "models":
-        names = ", ".join(sorted(set(hints) - {"models"}))
-        raise ConfigBad(f"{source}: there is no key {key!r}.", hint=f"Keys are: {names}, models.NAME.KEY.")
+    if key not in hints or key in TABLES:
+        names = ", ".join(sorted(set(hints) - TABLES))
+        hint = f"Keys are: {names}, models.NAME.KEY, tools.NAME.KEY."
+        raise ConfigBad(f"{source}: there is no key {key!r}.", hint=hint)
     return hints[key]
 
 
-def model_key(key: str) -> tuple[str, str]:
-    """Return name and key of ``models.NAME.KEY``, whose name may hold dots; two empty texts for another key."""
-    if not key.startswith("models."):
-        return "", ""
-    name, _, field = key.removeprefix("models.").rpartition(".")
-    return name, field
+def table_key(key: str) -> tuple[str, str, str]:
+    """Return table, name and key of ``models.NAME.KEY``, whose name may hold dots; empty texts for another key."""
+    table, _, rest = key.partition(".")
+    if table not in TABLES or not rest:
+        return "", "", ""
+    name, _, field = rest.rpartition(".")
+    return table, name, field
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -379,6 +473,8 @@ def allowed(key: str) -> str:
     """Return in words what a key may be."""
     if key == "models" or (key.startswith("models.") and key.count(".") == 1):
         return 'tables [models.NAME] with provider = "openai" or "local", base_url, model, api_key_env or api_key_file'
+    if key == "tools" or (key.startswith("tools.") and key.count(".") == 1):
+        return 'tables [tools.NAME] with rule = "allow", "ask" or "deny", and lists of paths allow, ask, deny'
     hint = hint_of("", key)
     inner, meta = get_args(hint)[0], hint.__metadata__[0]
     ending = ""

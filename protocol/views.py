@@ -84,6 +84,22 @@ class MemoryPoint(View, frozen=True):
     tree_uss_bytes: int
 
 
+class AskView(View, frozen=True):
+    """What waits for a person: a call of a tool, with its arguments whole. ``since`` is in seconds since 1970.
+
+    ``session`` is the session's id, ``name`` what people call it.
+    """
+
+    id: str
+    session: str
+    name: str
+    kind: str
+    tool: str
+    argv: list[str]
+    text: str
+    since: float
+
+
 class SessionView(View, frozen=True):
     """One session as lists show it. Times are seconds since 1970."""
 
@@ -97,7 +113,7 @@ class SessionView(View, frozen=True):
     cwd: str
     residency: str
     work: str
-    work_detail: dict[str, str | int | float | None] | None
+    work_detail: dict[str, str | int | float | bool | None] | None
     display: str
     unread: bool
     pinned: bool
@@ -108,7 +124,7 @@ class SessionView(View, frozen=True):
     pid: int | None
     epoch: int
     waiting_since: float | None
-    ask: dict[str, str] | None
+    ask: AskView | None
     exit_card: ExitCard | None
     memory: Memory
     created_at: float

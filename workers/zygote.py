@@ -16,6 +16,7 @@ import selectors  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 import setproctitle  # noqa: E402
@@ -36,6 +37,7 @@ from protocol.processes import adopt_orphans, children_of, kill_tree_below, star
 from protocol.processes import kill as kill_process  # noqa: E402
 from workers.child import become  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls, warm_up  # noqa: E402
+from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
 
 DATAGRAM_BYTES = 256 << 10
 # Orphans below orphans come up one by one; so many times it is looked, a millisecond apart, before a death is reported.
@@ -49,7 +51,7 @@ def main(channel: socket.socket) -> None:
     setproctitle.setproctitle("chat-coord: zygote")
     failpoints.arm(os.environ)
     shared_tls()
-    asyncio.run(warm_up())
+    asyncio.run(warm_up(Box(OFFERED, Where(Path("/"), "", 1.0), Silence())))
     gc.collect()
     gc.freeze()
     rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -8,6 +8,7 @@ from client.prompting import Answer, converse
 from protocol.embedded import is_pulled
 from protocol.errors import EXIT_NO, RemoteError
 from protocol.paths import Home
+from protocol.views import AskView
 
 
 async def hand_over(home: Home, name: str, prompt: str | None, idem: str, *, as_json: bool) -> None:
@@ -31,7 +32,7 @@ async def answer(
             if not as_json:
                 say(text, end="")
 
-        answered = await converse(connection, name, prompt, idem, show, timeout_s=timeout_s)
+        answered = await converse(connection, name, prompt, idem, show, on_ask=_tell_ask, timeout_s=timeout_s)
     row = answered.row
     if as_json:
         dump(_document(answered))
@@ -45,6 +46,11 @@ async def answer(
         hint = f"Send it again if you still want an answer; what had come is in `chat-coord history {name}`."
         complain(RemoteError("turn", f"The turn ended as {row.stop_reason}.", hint))
     return EXIT_NO
+
+
+def _tell_ask(ask: AskView) -> None:
+    say(f"\n{ask.name} wants to use {ask.tool}:\n{ask.text}", to_error=True)
+    say(f"It waits for your yes: chat-coord approve {ask.id}  (or: chat-coord deny {ask.id} [WHY])", to_error=True)
 
 
 async def _see_to_model(connection: Connection, home: Home, name: str) -> None:

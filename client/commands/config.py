@@ -10,7 +10,7 @@ from client.options import home_option, json_option, more_help
 from client.output import dump, say, table
 from protocol.errors import ConfigBad
 from protocol.paths import find_running
-from protocol.settings import hint_of, model_key
+from protocol.settings import hint_of, table_key
 
 
 @click.group(
@@ -117,5 +117,7 @@ def _entry(found: list[Entry], key: str) -> Entry:
     for entry in found:
         if entry.key == key:
             return entry
-    name, _ = model_key(key)
+    table, name, _ = table_key(key)
+    if table == "tools":
+        raise ConfigBad(f"There is no table [tools.{name}] in config.toml.", hint="Its defaults are in the README.")
     raise ConfigBad(f"There is no model {name!r} in config.toml.", hint="See `chat-coord model list`.")

@@ -44,8 +44,8 @@ def command() -> None:
 def list_models(context: click.Context, *, as_json: bool) -> None:
     """Show the models of the configuration, and the embedded one.
 
-    Ready: its key is in this environment or its key file can be read; a local one is downloaded, with its engine. No
-    endpoint is asked.
+    Tools: whether it is offered tools; the embedded model cannot use them. Ready: its key is in this environment or its
+    key file can be read; a local one is downloaded, with its engine. No endpoint is asked.
     """
     home = home_of(context)
     settings = load_settings(home.config)
@@ -63,11 +63,12 @@ def list_models(context: click.Context, *, as_json: bool) -> None:
             d["provider"],
             d["model"],
             d["base_url"] or "",
+            "yes" if d["tools"] else "no",
             "yes" if d["ready"] else "no",
         )
         for d in documents
     ]
-    say(table([("", "NAME", "PROVIDER", "MODEL", "ADDRESS", "READY"), *rows]))
+    say(table([("", "NAME", "PROVIDER", "MODEL", "ADDRESS", "TOOLS", "READY"), *rows]))
 
 
 @command.command(
@@ -150,6 +151,7 @@ def _document(home: Home, name: str, model: ModelSettings, *, is_default: bool) 
         "model": model.model or MODEL,
         "base_url": None if is_local else model.base_url,
         "default": is_default,
+        "tools": model.has_tools,
         "ready": has_engine() and is_there(home, model) if is_local else _has_key(model),
     }
 

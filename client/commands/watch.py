@@ -52,6 +52,9 @@ async def _watch(home: Home, *, as_json: bool) -> None:
                     _show(pushed, as_json=as_json)
                 case m.StoreState():
                     _show_store(pushed, as_json=as_json)
+                case m.AskResolved():
+                    if not as_json:
+                        say(clean_line(f"{pushed.name}: {pushed.tool} {pushed.outcome} by {pushed.by} ({pushed.ask})"))
                 case Gone():
                     say("The coordinator has gone; waiting for the next one.", to_error=True)
                 case Back():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import ToClient, ToWorker
+from protocol.messages import Asked, ToClient, ToWorker
 from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StatusMemory, StopReason, Usage
 
 # ---- changes to the store; each is committed whole before the core hears of it
@@ -77,11 +77,41 @@ class InsertReply:
 
 @dataclass(frozen=True, slots=True)
 class SaveStarted:
-    """A worker began the prompt's turn: from here on a crash ends it ``interrupted`` instead of running it again."""
+    """A worker began the prompt's turn: from here on a crash ends it ``interrupted`` instead of running it again.
+
+    ``leg`` counts how often it was begun after an ask.
+    """
 
     session: str
     seq: int
     turn_id: str
+    leg: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAsks:
+    """A turn stopped to ask: what it asks, and the state that it goes on with in any worker."""
+
+    session: str
+    seq: int
+    report: Asked = field(repr=False)
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDecision:
+    """An ask is answered. ``idem`` tells a resend; ``peer`` and ``request`` are whom to answer, if anybody."""
+
+    session: str
+    seq: int
+    ask: str
+    approved: bool
+    why: str
+    by: str
+    idem: str
+    at: float
+    peer: bytes | None
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +232,8 @@ Change = (
     | InsertRetry
     | InsertReply
     | SaveStarted
+    | InsertAsks
+    | SaveDecision
     | SaveCrashes
     | SaveResumed
     | SaveRoster
@@ -259,6 +291,37 @@ class SendHistoryBack:
     peer: bytes
     session: str
     before_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendContinue:
+    """Read the state of a turn whose asks are answered, and send it with the decisions to a worker."""
+
+    peer: bytes
+    session: str
+    seq: int
+    turn_id: str
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendAskFate:
+    """Look up what became of an ask that waits no more, and tell the client; ``idem`` tells its own resend."""
+
+    peer: bytes
+    request: int
+    ask: str
+    idem: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendTurnEnd:
+    """Look up how a turn ended, and tell the client that wanted it cancelled."""
+
+    peer: bytes
+    request: int
+    session: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +450,9 @@ Effect = (
     | Commit
     | SendHistory
     | SendHistoryBack
+    | SendContinue
+    | SendAskFate
+    | SendTurnEnd
     | SendRestore
     | DropFiles
     | SendStatus

@@ -6,13 +6,14 @@ that has not is delivered again to the next worker.
 
 from collections.abc import Iterator
 
+from coordinator.core.asks import stop_to_ask
 from coordinator.core.effects import Commit, DropOutbox, Effect, SaveCrashes, SaveResumed
 from coordinator.core.lifecycle import TurnFact
-from coordinator.core.turns import deliver_next, drop_outbox, end_turn
+from coordinator.core.turns import begin_leg, deliver_next, drop_outbox, end_turn, mark, restored_turn
 from coordinator.core.world import Prompt, Session, Turn, World
-from protocol.messages import Hello, Reply, Started
+from protocol.messages import Asked, Hello, Reply, Started, ToolDone, ToolIntent
 from protocol.outbox import Record
-from protocol.views import ErrorView, StopReason, Usage
+from protocol.views import ErrorView, StopReason
 
 # So many workers may die with a prompt in hand before it is skipped.
 POISON_CRASHES = 3
@@ -22,8 +23,10 @@ def lose(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """The worker is dead: a turn that had begun is over, one that had not waits again."""
     turn = session.turn
     if turn is not None and not turn.is_ending:
-        if session.is_closed:
-            yield from end_turn(world, session, turn, _mark(session, turn.seq, "cancelled", turn), now_s)
+        if session.is_closed or (turn.cancel is not None and not turn.is_parking):
+            yield from end_turn(world, session, turn, mark(session, turn.seq, "cancelled", turn), now_s)
+        elif turn.is_out_of_hand:
+            pass  # it is in the store, with all that it needs to go on
         elif turn.turn_id is None and turn.prompt is not None:
             _wait_again(world, session, turn.prompt)
         else:
@@ -34,8 +37,10 @@ def lose(world: World, session: Session, now_s: float) -> Iterator[Effect]:
 
 def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iterator[Effect]:
     """A request may have been sent: mark the turn, or begin it again this once if that is configured."""
-    if world.settings.on_interrupt == "ask" or turn.prompt is None or turn.prompt.resumed:
-        yield from end_turn(world, session, turn, _mark(session, turn.seq, "interrupted", turn), now_s)
+    has_acted = turn.leg > 0 or turn.has_used_tools  # what tools did is done; by itself it is not done again
+    if world.settings.on_interrupt == "ask" or turn.prompt is None or turn.prompt.resumed or has_acted:
+        error = _unfinished(turn)
+        yield from end_turn(world, session, turn, mark(session, turn.seq, "interrupted", turn, error), now_s)
         return
     # The worker that says hello now may run it next: what counts is whose outbox it was found in.
     epoch = world.imports.get((session.id, turn.seq), session.epoch)
@@ -45,6 +50,17 @@ def _interrupt(world: World, session: Session, turn: Turn, now_s: float) -> Iter
     turn.prompt.usage = turn.usage
     yield Commit(SaveResumed(session.id, turn.seq, epoch))
     _wait_again(world, session, turn.prompt)
+
+
+def _unfinished(turn: Turn) -> ErrorView | None:
+    """Return what to say of a tool that had begun when its worker died; None when there was none."""
+    if turn.unfinished_tool is None:
+        return None
+    return ErrorView(
+        code="tool.unfinished",
+        message=f"A tool had begun when its worker died, and nobody knows what it did: {turn.unfinished_tool}.",
+        hint="Look before you retry: it will be asked for and run once more.",
+    )
 
 
 def on_resume_saved(world: World, session: Session, seq: int, now_s: float) -> Iterator[Effect]:
@@ -66,7 +82,7 @@ def _wait_again(world: World, session: Session, prompt: Prompt) -> None:
 def blame(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """A worker died with a prompt in hand that had sent no request: after POISON_CRASHES the prompt is skipped."""
     turn = session.turn
-    if turn is None or turn.is_ending or turn.turn_id is not None or turn.prompt is None:
+    if turn is None or turn.is_ending or turn.turn_id is not None or turn.prompt is None or turn.cancel is not None:
         return
     turn.prompt.crashes += 1
     if turn.prompt.crashes < POISON_CRASHES:
@@ -75,7 +91,7 @@ def blame(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     text = f"{POISON_CRASHES} workers died with this prompt before they could send it to the model."
     hint = f"See `chat-coord logs {session.name}`; change the prompt, or send it again if the cause is mended."
     error = ErrorView(code="prompt.poisoned", message=text, hint=hint)
-    yield from end_turn(world, session, turn, _mark(session, turn.seq, "poisoned", turn, error), now_s)
+    yield from end_turn(world, session, turn, mark(session, turn.seq, "poisoned", turn, error), now_s)
 
 
 def cancel_waiting(world: World, session: Session, now_s: float) -> Iterator[Effect]:
@@ -86,6 +102,8 @@ def cancel_waiting(world: World, session: Session, now_s: float) -> Iterator[Eff
     """
     if session.has_process and session.peer is None:
         return
+    if not session.has_process:
+        yield from _end_parked(world, session, "cancelled", None, now_s)
     yield from _end_waiting(world, session, "cancelled", None, now_s)
 
 
@@ -94,7 +112,17 @@ def fail_all(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     reason = session.exit_card.reason if session.exit_card else "its worker could not be started"
     hint = "Mend that, then send again; a new prompt tries to start the session again."
     error = ErrorView(code="session.failed", message=f"The session gave up: {reason}.", hint=hint)
+    if session.turn is not None and session.turn.is_answered:  # one that is not waits for a person, who wakes it
+        yield from _end_parked(world, session, "failed", error, now_s)
     yield from _end_waiting(world, session, "failed", error, now_s)
+
+
+def _end_parked(
+    world: World, session: Session, stop_reason: StopReason, error: ErrorView | None, now_s: float
+) -> Iterator[Effect]:
+    turn = session.turn
+    if turn is not None and turn.is_parked and not turn.is_ending:
+        yield from end_turn(world, session, turn, mark(session, turn.seq, stop_reason, turn, error), now_s)
 
 
 def _end_waiting(
@@ -103,22 +131,7 @@ def _end_waiting(
     while session.waiting:
         prompt = session.waiting.popleft()
         turn = Turn(prompt.seq, prompt, now_s)
-        yield from end_turn(world, session, turn, _mark(session, prompt.seq, stop_reason, turn, error), now_s)
-
-
-def _mark(session: Session, seq: int, stop_reason: StopReason, turn: Turn, error: ErrorView | None = None) -> Reply:
-    """A turn's end that no worker reported, with the text that had come by then."""
-    return Reply(
-        session=session.id,
-        epoch=session.epoch,
-        seq=seq,
-        turn_id=turn.turn_id or f"{stop_reason}-{session.epoch}-{seq}",
-        text="".join(turn.text),
-        stop_reason=stop_reason,
-        usage=Usage(),
-        pieces=turn.pieces,
-        error=error,
-    )
+        yield from end_turn(world, session, turn, mark(session, prompt.seq, stop_reason, turn, error), now_s)
 
 
 # ---- what dead workers and dead coordinators leave behind
@@ -133,30 +146,64 @@ def take_outbox(
     """
     is_needed = False
     for record in records:
-        if session.turn is not None and session.turn.seq == record.seq:
-            turn = session.turn
-        else:
-            prompt = next((p for p in session.waiting if p.seq == record.seq), None)
-            if prompt is None:
-                continue  # it is answered
-            turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id)
+        turn = _turn_of(session, record.seq, now_s)
+        if turn is None:
+            continue  # it is answered
         if turn.prompt is not None and epoch <= turn.prompt.resumed:
             continue  # of the attempt that was interrupted before
+        if turn.is_parked and _is_of_a_stored_leg(record, turn):
+            continue
         is_needed = True
         world.imports[session.id, record.seq] = epoch
-        if turn.is_ending:
+        if turn.is_ending or turn.is_parking:
             continue  # it was heard of, and its commit is under way
         if isinstance(record, Started):
             turn.turn_id = record.turn_id
+            begin_leg(turn, record.leg)
             if turn.prompt is not None:
-                turn.prompt.turn_id = record.turn_id
-            continue
-        if turn is not session.turn and turn.prompt is not None:
-            session.waiting.remove(turn.prompt)
-        turn.pieces = record.pieces
-        yield from end_turn(world, session, turn, record, now_s)
+                turn.prompt.turn_id, turn.prompt.leg = record.turn_id, record.leg
+        elif isinstance(record, ToolIntent | ToolDone):
+            _note_tool(turn, record)
+        else:
+            _take_out(world, session, turn, stays=isinstance(record, Asked))
+            turn.pieces = record.pieces
+            if isinstance(record, Asked):
+                yield from stop_to_ask(world, session, turn, record, now_s)
+            else:
+                yield from end_turn(world, session, turn, record, now_s)
     if not is_needed:
         yield DropOutbox(session.id, epoch)
+
+
+def _turn_of(session: Session, seq: int, now_s: float) -> Turn | None:
+    """Return the turn of a prompt that is not answered: the session's own, or one that was begun and waits."""
+    if session.turn is not None and session.turn.seq == seq:
+        return session.turn
+    prompt = next((p for p in session.waiting if p.seq == seq), None)
+    return None if prompt is None else restored_turn(prompt, now_s)
+
+
+def _is_of_a_stored_leg(record: Record, turn: Turn) -> bool:
+    """Say whether the record is of a leg that has asked since: that is in the store, so the record says nothing new."""
+    if isinstance(record, Started | Asked):
+        return record.leg <= turn.leg
+    return not isinstance(record, Reply)
+
+
+def _note_tool(turn: Turn, record: ToolIntent | ToolDone) -> None:
+    tool = f"{record.tool}: {record.text}" if isinstance(record, ToolIntent) else None
+    turn.unfinished_tool, turn.has_used_tools = tool, True
+    if turn.prompt is not None:
+        turn.prompt.unfinished_tool, turn.prompt.has_used_tools = tool, True
+
+
+def _take_out(world: World, session: Session, turn: Turn, *, stays: bool) -> None:
+    """It waits no more: it ends, or it stops to ask and is the session's turn then."""
+    if turn is not session.turn and turn.prompt is not None:
+        session.waiting.remove(turn.prompt)
+        if stays:
+            session.turn = turn
+            world.turn_fact(session, TurnFact.DELIVERED)
 
 
 def take_over(world: World, session: Session, hello: Hello, now_s: float) -> Iterator[Effect]:
@@ -164,18 +211,23 @@ def take_over(world: World, session: Session, hello: Hello, now_s: float) -> Ite
 
     Prompts that were started in another worker have lost their turn.
     """
+    turn = session.turn
+    if turn is not None and turn.is_answered and turn.seq == hello.seq and hello.leg > turn.leg:
+        begin_leg(turn, hello.leg)  # an earlier coordinator had sent the answers
     for prompt in list(session.waiting):
         if prompt.seq == hello.seq and session.turn is None:
             session.waiting.remove(prompt)
-            session.turn = Turn(prompt.seq, prompt, now_s, turn_id=hello.turn_id, started_s=now_s)
+            session.turn = restored_turn(prompt, now_s)
+            session.turn.turn_id, session.turn.leg = hello.turn_id, hello.leg
             world.turn_fact(session, TurnFact.DELIVERED)
         elif prompt.turn_id is not None:
             session.waiting.remove(prompt)
-            turn = Turn(prompt.seq, prompt, now_s, turn_id=prompt.turn_id, started_s=now_s)
-            yield from _interrupt(world, session, turn, now_s)
+            yield from _interrupt(world, session, restored_turn(prompt, now_s), now_s)
 
 
 def end_orphaned_turns(world: World, session: Session, now_s: float) -> Iterator[Effect]:
     """The coordinator starts and the worker is gone: turns that had been started end ``interrupted``."""
+    if session.has_turn_in_hand and not session.has_process and session.turn is not None:
+        yield from _interrupt(world, session, session.turn, now_s)  # it had gone on after an ask
     nobody = Hello(session=session.id, epoch=session.epoch, token=b"", pid=0)
     yield from take_over(world, session, nobody, now_s)

@@ -7,7 +7,7 @@ from typing import Literal
 from coordinator.core.effects import Change
 from protocol.messages import ClientSays, WorkerSays
 from protocol.outbox import Record
-from protocol.views import ExitCard, Memory, TreeMemory
+from protocol.views import ExitCard, Memory, TreeMemory, Usage
 
 # ---- told by the store
 
@@ -25,6 +25,36 @@ class StoredPrompt:
     turn_id: str | None
     crashes: int = 0
     resumed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAsk:
+    """An ask of a turn that is not over. ``approved`` is None while nobody answered."""
+
+    id: str
+    call: str
+    kind: str
+    tool: str
+    argv: list[str]
+    text: str
+    digest: str
+    since: float
+    approved: bool | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLeg:
+    """Where a turn stopped to ask. ``has_begun``: a worker went on with it, and what it did then is not known."""
+
+    seq: int
+    turn_id: str
+    leg: int
+    said: str
+    pieces: int
+    asks: tuple[StoredAsk, ...]
+    has_begun: bool
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +82,7 @@ class StoredSession:
     unanswered: tuple[StoredPrompt, ...]
     pid: int | None
     start_ticks: int | None
+    leg: StoredLeg | None = None
     pinned: bool = False
     archived: bool = False
     draft: str = ""

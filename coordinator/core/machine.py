@@ -7,6 +7,8 @@ or its mark), ``workers`` (processes), ``storage`` (a store that cannot write). 
 from collections.abc import Iterator
 
 from coordinator.core import (
+    asks,
+    cancelling,
     closing,
     endings,
     governing,
@@ -19,17 +21,20 @@ from coordinator.core import (
     storage,
     turns,
     workers,
+    writes,
 )
 from coordinator.core.effects import (
     BumpEpoch,
     DeleteSession,
     Effect,
+    InsertAsks,
     InsertPrompt,
     InsertReply,
     InsertRetry,
     InsertSession,
     LeaveLoop,
     SaveClosed,
+    SaveDecision,
     SaveMark,
     SaveName,
     SaveResumed,
@@ -50,6 +55,7 @@ from coordinator.core.events import (
     DescriptorsCounted,
     Event,
     MemorySampled,
+    Outcome,
     SpawnFailed,
     StopAsked,
     StoredSession,
@@ -172,6 +178,12 @@ class Machine:
                 yield from turns.on_delta(self.world, session, message, now_s)
             case m.Reply():
                 yield from turns.on_reply(self.world, session, message, now_s)
+            case m.Asked():
+                yield from asks.on_asked(self.world, session, message, now_s)
+            case m.ToolState():
+                yield from turns.on_tool(self.world, session, message, now_s)
+            case m.WriteWanted():
+                yield from writes.on_write_wanted(self.world, session, message, now_s)
             case m.EndpointWanted():
                 local_use.used(self.world, session, now_s)
                 yield SendEndpoint(peer, session.model)
@@ -205,7 +217,11 @@ class Machine:
             case InsertPrompt() | InsertRetry():
                 yield from prompts.on_prompt_committed(self.world, session, event.change, event.outcome, now_s)
             case InsertReply():
-                yield from turns.on_reply_committed(self.world, session, event.change, event.outcome, now_s)
+                yield from self._on_turn_over(session, event.change, event.outcome, now_s)
+            case InsertAsks():
+                yield from asks.on_asks_committed(self.world, session, event.change, now_s)
+            case SaveDecision():
+                yield from asks.on_decided(self.world, session, event.change, now_s)
             case SaveResumed():
                 yield from endings.on_resume_saved(self.world, session, event.change.seq, now_s)
             case SaveRoster():
@@ -222,6 +238,12 @@ class Machine:
                 yield from closing.on_close_committed(self.world, session)
             case _:
                 pass  # nobody waits for it
+
+    def _on_turn_over(self, session: Session, reply: InsertReply, outcome: Outcome, now_s: float) -> Iterator[Effect]:
+        if session.turn is not None and session.turn.seq == reply.reply_to:
+            yield from asks.over(self.world, session, session.turn)
+        yield from turns.on_reply_committed(self.world, session, reply, outcome, now_s)
+        yield from cancelling.told(session, reply.reply_to)
 
     # ---- the clock
 
@@ -243,6 +265,8 @@ class Machine:
                 yield from workers.on_grace_over(session, epoch)
             case "backoff":
                 yield from workers.on_backoff_over(self.world, session, epoch)
+            case "cancel":
+                yield from cancelling.on_deadline(self.world, session, epoch, now_s)
             case "snapshot":
                 yield from hibernation.on_veto_over(session, epoch)
 
@@ -250,6 +274,8 @@ class Machine:
         self.world.wall_offset_s = event.wall_s - now_s
         yield from workers.check_heartbeats(self.world, now_s)
         yield from turns.redeliver(self.world, now_s)
+        yield from cancelling.watch(self.world, now_s)
+        yield from asks.expire(self.world, now_s)
         yield from governing.serve(self.world, now_s)
         requests.forget_silent(self.world, now_s)
         yield from rest_idle(self.world, now_s)
@@ -268,7 +294,10 @@ class Machine:
         world.tokens_spent = event.tokens_spent
         local_use.begin(world, now_s)
         for stored in event.sessions:
-            world.add(self._restored(stored, now_s, is_alive=stored.id in event.alive))
+            session = self._restored(stored, now_s, is_alive=stored.id in event.alive)
+            world.add(session)
+            if stored.leg is not None:
+                asks.restore(world, session, stored.leg, now_s)
             if stored.id in event.alive:  # it may have a request under way that an earlier coordinator allowed
                 world.governor.adopt(stored.id, provider_of(world.settings, stored.model))
         for (key, epoch), records in sorted(event.outboxes.items()):

@@ -58,6 +58,9 @@ def delete(world: World, peer: bytes, order: Delete, now_s: float) -> Iterator[E
     if session.residency not in AT_REST or session.waiting or session.ending:
         hint = f"End it first: `chat-coord close {session.name}`."
         raise SessionBusy(f"The session {session.name!r} is {session.residency} and cannot be deleted.", hint=hint)
+    if session.turn is not None:
+        hint = f"Answer it, or end its turn: `chat-coord cancel {session.name}`."
+        raise SessionBusy(f"The session {session.name!r} waits for an answer and cannot be deleted.", hint=hint)
     if session.residency is Residency.STOPPED and not session.is_close_committed:
         raise SessionBusy(f"The session {session.name!r} is still being closed.", hint="Try again.")
     if session.is_deleting:

@@ -6,6 +6,7 @@ from coordinator.core.effects import Commit, Effect, InsertPrompt, InsertRetry, 
 from coordinator.core.endings import cancel_waiting
 from coordinator.core.events import Outcome
 from coordinator.core.hibernation import disturb
+from coordinator.core.lifecycle import Work
 from coordinator.core.showing import refusal
 from coordinator.core.turns import deliver_next
 from coordinator.core.world import Prompt, Session, World
@@ -79,7 +80,8 @@ def on_prompt_committed(
     session.last_active_at = prompt.at
     session.used_s = now_s
     session.unread = False
-    session.waiting_since = None
+    if session.work is not Work.REQUIRES_ACTION:
+        session.waiting_since = None
     text = prompt.text if isinstance(prompt, InsertPrompt) else outcome.text
     session.waiting.append(Prompt(outcome.seq, text, now_s))
     if session.is_closed:  # closed between the prompt's arrival and its commit

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import closing, hibernation, marks, memory, prompts, storage, workers
+from coordinator.core import asks, cancelling, closing, hibernation, marks, memory, prompts, storage, workers
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -63,7 +63,7 @@ def on_client(world: World, peer: bytes, message: m.ClientSays, pid: int, now_s:
         return  # what it asks again is answered by the next coordinator
     if isinstance(message, m.ClientHello):
         known = world.peers.get(peer)
-        world.peers[peer] = known or Peer(message.client, now_s)
+        world.peers[peer] = known or Peer(message.client, now_s, pid=message.pid)
         yield SendClient(peer, m.ClientWelcome(boot=world.boot, pid=pid, version=__version__))
         return
     if isinstance(message, m.ClientPing):
@@ -378,6 +378,9 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Switch: _switch,
     m.Rename: _rename,
     m.Close: _close,
+    m.Cancel: cancelling.cancel,
+    m.ListAsks: asks.list_asks,
+    m.Decide: asks.decide,
     m.Attach: _attach,
     m.Hibernate: hibernation.hibernate,
     m.Wake: hibernation.awaken,

@@ -98,8 +98,7 @@ def dismiss(world: World, session: Session) -> Iterator[Effect]:
 
 def is_wanted_awake(world: World, session: Session) -> bool:
     """Say whether a session that has no worker should get one."""
-    has_prompt = bool(session.waiting) and session.turn is None
-    return has_prompt or bool(session.wakers) or world.is_attached(session.id)
+    return session.wants_worker or bool(session.wakers) or world.is_attached(session.id)
 
 
 def ask_to_leave(session: Session) -> Iterator[Effect]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from coordinator.core.effects import SendClient
 from coordinator.core.governing import work_detail
 from coordinator.core.lifecycle import Residency, Work
-from coordinator.core.world import Session, World
+from coordinator.core.world import Ask, Session, World
 from protocol import messages as m
 from protocol.errors import ChatCoordError
-from protocol.views import SessionCounts, SessionView
+from protocol.limits import ASK_TEXT_BYTES, cut
+from protocol.views import AskView, SessionCounts, SessionView
 
 
 def session_view(world: World, session: Session, client: str | None) -> SessionView:
@@ -35,7 +38,7 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         pid=session.pid,
         epoch=session.epoch,
         waiting_since=session.waiting_since,
-        ask=None,
+        ask=_first_ask(session),
         exit_card=session.exit_card,
         memory=session.memory,
         created_at=session.created_at,
@@ -43,7 +46,32 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
     )
 
 
-def _work_detail(world: World, session: Session) -> dict[str, str | int | float | None] | None:
+def ask_view(session: Session, ask: Ask) -> AskView:
+    """Return an ask whole, as a person must see it before saying yes."""
+    return AskView(
+        id=ask.id,
+        session=session.id,
+        name=session.name,
+        kind=ask.kind,
+        tool=ask.tool,
+        argv=ask.argv,
+        text=ask.text,
+        since=ask.since,
+    )
+
+
+def _first_ask(session: Session) -> AskView | None:
+    """Return the first ask of a session that waits, its text cut for a list; its argv is whole."""
+    if session.turn is None or not session.turn.is_parked:
+        return None
+    for ask in session.turn.asks:
+        if ask.approved is None:
+            view = ask_view(session, ask)
+            return msgspec.structs.replace(view, text=cut(view.text, ASK_TEXT_BYTES, " […]"))
+    return None
+
+
+def _work_detail(world: World, session: Session) -> dict[str, str | int | float | bool | None] | None:
     if session.residency is Residency.QUEUED and session.id in world.line:
         place: dict[str, str | int | float | None] = {"position": world.line.index(session.id) + 1}
         return place if world.has_memory else place | {"why": f"memory is short: {world.pressure.why}"}
@@ -51,9 +79,16 @@ def _work_detail(world: World, session: Session) -> dict[str, str | int | float 
         waits = work_detail(world, session)
         if waits is not None:
             return waits
-    if session.turn is not None:
-        return {"seq": session.turn.seq, "turn_id": session.turn.turn_id, "prompts_waiting": len(session.waiting)}
-    return None
+    turn = session.turn
+    if turn is None:
+        return None
+    asks = sum(ask.approved is None for ask in turn.asks) if turn.is_parked else 0
+    detail: dict[str, str | int | float | bool | None] = {
+        "seq": turn.seq,
+        "turn_id": turn.turn_id,
+        "prompts_waiting": len(session.waiting),
+    }
+    return detail | {"asks": asks, "stalled": turn.is_stalled and session.work is Work.RUNNING}
 
 
 def tell(world: World, change: m.Changed | m.StoreState) -> Iterator[SendClient]:

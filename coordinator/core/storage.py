@@ -7,7 +7,7 @@ store tells that it takes changes again, everything goes on by itself.
 
 from collections.abc import Iterator
 
-from coordinator.core import closing, hibernation, turns, workers
+from coordinator.core import asks, closing, hibernation, turns, workers
 from coordinator.core.effects import (
     BumpEpoch,
     Change,
@@ -20,6 +20,7 @@ from coordinator.core.effects import (
     Note,
     SaveActive,
     SaveClosed,
+    SaveDecision,
     SaveMark,
     SaveName,
     SaveSnapshot,
@@ -83,6 +84,9 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
                 yield from workers.no_process(world, session, error.message, now_s, is_fatal=True)
             else:
                 world.unsaved[subject(change)] = change
+        case SaveDecision():
+            asks.on_decision_failed(world, world.session(change.session), change)
+            yield from asks.refuse_decision(change, error)
         case SaveSnapshot():
             yield from hibernation.on_snapshot_failed(world, world.session(change.session), now_s)
         case SaveMark() | DeleteSession():

@@ -151,6 +151,8 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
     seq_in_flight = session.turn.seq if session.turn else None
     if event.outbox is not None:
         yield from endings.take_outbox(world, session, event.epoch, event.outbox, now_s)
+    elif session.turn is not None and session.turn.is_answered:
+        turns.begin_leg(session.turn, session.turn.leg + 1)  # it may have gone on
     elif session.turn is not None and session.turn.turn_id is None:
         session.turn.turn_id = f"unknown-{event.epoch}-{session.turn.seq}"  # it may have begun: not bought again
     if was_expected:
@@ -190,13 +192,14 @@ def no_process(world: World, session: Session, reason: str, now_s: float, *, is_
 def _crashed(
     world: World, session: Session, card: ExitCard, now_s: float, *, is_fatal: bool = False
 ) -> Iterator[Effect]:
-    has_turn = session.turn is not None and not session.turn.is_ending
-    is_idle = session.residency is Residency.LIVE and not has_turn and not session.waiting
+    is_idle = session.residency is Residency.LIVE and not session.has_turn_in_hand and not session.wants_worker
+    is_idle = is_idle and not (session.turn is not None and session.turn.cancel is not None and session.waiting)
     delay_s, limit = (None, "") if is_fatal or is_idle or world.is_draining else _delay(world, session, now_s)
     session.exit_card = msgspec.structs.replace(card, reason=card.reason + limit)
     yield Commit(SaveExit(session.id, session.epoch, session.exit_card))
     if is_idle:
         world.move(session, Fact.DIED_IDLE)
+        yield from endings.lose(world, session, now_s)
         if session.wakers:  # somebody waits for it to be awake, and it was on its way
             yield from wake(world, session)
         return
@@ -268,6 +271,8 @@ def notice_stall(world: World, now_s: float) -> None:
         world.resumed_s = now_s
         for session in world.roll.holders:
             session.heard_s = min(now_s, session.heard_s + gap_s)
+            if session.turn is not None:
+                session.turn.moved_s = min(now_s, session.turn.moved_s + gap_s)
         for peer in world.peers.values():
             peer.heard_s = min(now_s, peer.heard_s + gap_s)
 
@@ -287,7 +292,8 @@ def start_drain(world: World, *, is_urgent: bool) -> Iterator[Effect]:
     """Put every session to sleep. Running turns get DRAIN_S, or nothing when urgent; then they are lost."""
     world.is_draining = True
     for session in (*world.roll.holders, *(world.sessions[key] for key in world.line if key in world.sessions)):
-        may_finish = session.residency is Residency.LIVE and session.turn is not None and not is_urgent
+        is_at_work = session.turn is not None and not session.turn.is_parked
+        may_finish = session.residency is Residency.LIVE and is_at_work and not is_urgent
         if session.residency in {Residency.QUEUED, Residency.BACKOFF}:
             world.move(session, Fact.LEAVE_ORDERED)
         elif session.residency is Residency.HIBERNATING and is_urgent and not session.is_snapshot_ordered:

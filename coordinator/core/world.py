@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from coordinator.core.effects import Change
 from coordinator.core.lifecycle import HOLDS_SLOT, Fact, Residency, TurnFact, Work, display, next_residency, next_work
@@ -25,13 +26,18 @@ DESCRIPTORS_SHARE = 0.8
 DESCRIPTORS_A_START = 3
 
 
+# Why a turn shall end before its time.
+StopCause = Literal["cancelled", "timeout"]
+
+
 @dataclass(slots=True)
 class Prompt:
     """A committed prompt that waits for its turn. ``turn_id`` is set when an earlier worker had started it.
 
-    ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch whose
-    death interrupted its turn, which then began again (0: never); it does so when ``is_resume_saved``. ``usage``:
-    what that turn's requests were seen to cost.
+    ``leg`` and ``said`` are how far that had come when it last asked something, the tools are what that worker's outbox
+    told. ``crashes`` counts the workers that died with it in hand before they sent a request; ``resumed`` is the epoch
+    whose death interrupted its turn, which then began again (0: never); it does so when ``is_resume_saved``.
+    ``usage``: what that turn's requests were seen to cost.
     """
 
     seq: int
@@ -42,6 +48,31 @@ class Prompt:
     resumed: int = 0
     is_resume_saved: bool = True
     usage: Usage = field(default_factory=Usage)
+    leg: int = 0
+    said: str = ""
+    unfinished_tool: str | None = None
+    has_used_tools: bool = False
+
+
+@dataclass(slots=True)
+class Ask:
+    """A call of a tool that waits for a person's yes, or got its answer. ``deciding`` is the key of one under way.
+
+    ``since`` is what people are shown; ``asked_s`` is monotonic, so that a wall clock that is set denies nothing.
+    """
+
+    id: str
+    call: str
+    kind: str
+    tool: str
+    argv: list[str]
+    text: str
+    digest: str
+    since: float
+    asked_s: float
+    deciding: str | None = None
+    approved: bool | None = None
+    by: str = ""
 
 
 @dataclass(slots=True)
@@ -62,7 +93,35 @@ class Turn:
     text: list[str] = field(default_factory=list)
     text_bytes: int = 0
     is_ending: bool = False
+    # A turn runs in legs: it stops to ask, and begins again when that is answered. ``leg`` is the one that runs, or the
+    # last; it is parking while its asks and state are on their way to the store, and parked when they are there: then
+    # no worker has it in hand.
+    leg: int = 0
+    asks: list[Ask] = field(default_factory=list)
+    is_parking: bool = False
+    is_parked: bool = False
+    # Why it shall end: somebody cancelled it, or its time is over.
+    cancel: StopCause | None = None
+    # What is known of a tool that had begun when its worker died.
+    unfinished_tool: str | None = None
+    has_used_tools: bool = False
+    # Calls that run now; when something last moved; how long it has worked.
+    calls: set[str] = field(default_factory=set)
+    moved_s: float = 0.0
+    worked_s: float = 0.0
+    seen_s: float = 0.0
+    is_stalled: bool = False
     usage: Usage = field(default_factory=Usage)
+
+    @property
+    def is_out_of_hand(self) -> bool:
+        """Say whether no worker has it: what it needs to go on is in the store, or on its way there."""
+        return self.is_parked or self.is_parking
+
+    @property
+    def is_answered(self) -> bool:
+        """Say whether it stopped to ask and everything is answered: it waits for a worker."""
+        return self.is_parked and not self.is_ending and all(ask.approved is not None for ask in self.asks)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +176,8 @@ class Session:
     # prompt would take an earlier one for a copy.
     ending: set[int] = field(default_factory=set)
     closers: list[tuple[bytes, int]] = field(default_factory=list)
+    # Who waits for the end of which turn, because they cancelled it.
+    cancellers: list[tuple[int, bytes, int]] = field(default_factory=list)
     # Who waits to hear that it sleeps, or that it is awake.
     sleepers: list[tuple[bytes, int]] = field(default_factory=list)
     wakers: list[tuple[bytes, int]] = field(default_factory=list)
@@ -149,6 +210,17 @@ class Session:
         return self.residency in {Residency.STOPPING, Residency.STOPPED}
 
     @property
+    def has_turn_in_hand(self) -> bool:
+        """Say whether a turn would be lost with the worker: it runs there, and nobody has ordered its end."""
+        turn = self.turn
+        return turn is not None and not turn.is_ending and not turn.is_out_of_hand and turn.cancel is None
+
+    @property
+    def wants_worker(self) -> bool:
+        """Say whether there is something that only a worker can go on with."""
+        return bool(self.waiting) if self.turn is None else self.turn.is_answered and self.turn.cancel is None
+
+    @property
     def holds_slot(self) -> bool:
         """Say whether it counts against max_active_sessions."""
         return self.residency in HOLDS_SLOT
@@ -174,6 +246,7 @@ class Peer:
     attached: str | None = None
     observes: bool = False
     follows: set[tuple[str, int]] = field(default_factory=set)
+    pid: int = 0
 
     def sees(self, session: str, seq: int) -> bool:
         """Say whether the reply to this prompt goes to this client: it looks at the session, or waits for the reply."""
@@ -197,6 +270,9 @@ class World:
     line: deque[str] = field(default_factory=deque)
     changes: int = 0
     unsaved: dict[tuple[object, ...], Change] = field(default_factory=dict)
+    # The session of each ask that waits, oldest first; who wrote which file last, and when.
+    asks: dict[str, str] = field(default_factory=dict)
+    writers: dict[str, dict[str, float]] = field(default_factory=dict)
     store_fault: str | None = None
     store_hint: str = ""
     moved: dict[str, tuple[str | None, str]] = field(default_factory=dict)

@@ -6,8 +6,8 @@ from pathlib import Path
 from coordinator.shell.local_models import LocalModels
 from protocol.embedded import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
 from protocol.errors import ChatCoordError, KeyMissing, ModelUnknown
-from protocol.messages import Endpoint, EndpointRefused
-from protocol.settings import ModelSettings, Settings
+from protocol.messages import Endpoint, EndpointRefused, ToolRule
+from protocol.settings import TOOL_RULES, ModelSettings, Settings, ToolSettings
 from protocol.views import ErrorView
 
 KEY_BYTES = 16 << 10
@@ -35,7 +35,7 @@ class Endpoints:
                 hint = "Put it back into config.toml, or use another session."
                 raise ModelUnknown(f"The model {name!r} of this session is not configured any more.", hint=hint)
             if model.provider == "local":
-                self._local.find(model, lambda result: answer(_local(model, result)))
+                self._local.find(model, lambda result: answer(self._local_one(model, result)))
             else:
                 answer(self._remote(name, model))
         except ChatCoordError as error:
@@ -49,7 +49,36 @@ class Endpoints:
             api_key=self._key(name, model),
             context_tokens=model.context_tokens,
             max_output_tokens=None,
+            tools=self._tools(model),
+            tool_timeout_s=self._settings.tool_timeout_s,
         )
+
+    def _local_one(self, model: ModelSettings, result: tuple[str, str] | ChatCoordError) -> Endpoint | EndpointRefused:
+        if isinstance(result, ChatCoordError):
+            return _refused(result)
+        url, key = result
+        is_embedded = not model.model
+        return Endpoint(
+            provider="local",
+            base_url=f"{url}/v1",
+            model="local",
+            api_key=key,
+            context_tokens=model.context_tokens or CONTEXT_TOKENS,
+            max_output_tokens=MAX_OUTPUT_TOKENS if is_embedded else None,
+            is_small=is_embedded,
+            tools=self._tools(model),
+            tool_timeout_s=self._settings.tool_timeout_s,
+        )
+
+    def _tools(self, model: ModelSettings) -> dict[str, ToolRule]:
+        """Return what the model is offered, with its rules."""
+        if not model.has_tools:
+            return {}
+        found = {}
+        for name, rule in TOOL_RULES.items():
+            own = self._settings.tools.get(name, ToolSettings())
+            found[name] = ToolRule(rule=own.rule or rule, allow=own.allow, ask=own.ask, deny=own.deny)
+        return found
 
     def _key(self, name: str, model: ModelSettings) -> str | None:
         if model.api_key_env:
@@ -65,22 +94,6 @@ class Endpoints:
                 text = f"The key file {path} of model {name!r} cannot be read: {error}."
                 raise KeyMissing(text, hint="Check api_key_file and send again.") from error
         return None
-
-
-def _local(model: ModelSettings, result: tuple[str, str] | ChatCoordError) -> Endpoint | EndpointRefused:
-    if isinstance(result, ChatCoordError):
-        return _refused(result)
-    url, key = result
-    is_embedded = not model.model
-    return Endpoint(
-        provider="local",
-        base_url=f"{url}/v1",
-        model="local",
-        api_key=key,
-        context_tokens=model.context_tokens or CONTEXT_TOKENS,
-        max_output_tokens=MAX_OUTPUT_TOKENS if is_embedded else None,
-        is_small=is_embedded,
-    )
 
 
 def _refused(error: ChatCoordError) -> EndpointRefused:

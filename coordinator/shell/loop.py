@@ -27,7 +27,7 @@ from coordinator.core.events import (
 )
 from coordinator.core.machine import Machine
 from coordinator.core.showing import refusal
-from coordinator.shell import monitor, output_files
+from coordinator.shell import monitor, output_files, tool_processes
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.launchers.local import LocalLauncher
 from coordinator.shell.launchers.port import Launcher
@@ -40,9 +40,9 @@ from coordinator.shell.supervisor import Supervisor
 from coordinator.shell.trees import Dead
 from coordinator.shell.turnstile import Turnstile
 from protocol.codec import Decoder, encode, request_of
-from protocol.errors import BadMessage, Busy, ChatCoordError, StoreFailed
+from protocol.errors import AskRefused, BadMessage, Busy, ChatCoordError, StoreFailed
 from protocol.failpoints import hit
-from protocol.messages import ClientSays, Create, Hello, WorkerSays
+from protocol.messages import ClientSays, Create, Decide, Hello, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
 from protocol.paths import Discovery, Home, make_private, runtime_folder, write_discovery
 from protocol.processes import start_ticks
@@ -245,7 +245,20 @@ class Coordinator:
         else:
             if isinstance(message, Create):
                 self._count_descriptors()
+            if isinstance(message, Decide) and self._is_from_a_tool(peer, message):
+                return
             self._post(ClientSpoke(peer, message))
+
+    def _is_from_a_tool(self, peer: bytes, order: Decide) -> bool:
+        """Refuse a process that a session's tool started: a model must not approve its own calls."""
+        sender = self._clients.sender_pid()
+        workers = {worker.pid for worker in self._supervisor.running()}
+        if sender is None or not tool_processes.is_of_a_tool(sender, workers):
+            return False
+        log.warning("a tool tried to answer an ask", extra={"pid": sender, "ask": order.ask[:32]})
+        text = "A process that a session's tool started may not answer what sessions ask."
+        self._clients.send(peer, encode(refusal(order.request, AskRefused(text))))
+        return True
 
     def _on_worker_frame(self, peer: bytes, frame: bytes) -> None:
         try:

@@ -12,6 +12,7 @@ import msgspec
 from coordinator.core import effects as e
 from coordinator.core.events import Event, TimerFired
 from coordinator.shell import monitor, records
+from coordinator.shell.asking import Asking
 from coordinator.shell.backups import Backups
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.launchers.port import Launcher
@@ -59,6 +60,7 @@ class Hands:
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.backups = Backups(self.store, self._to_client)
+        self._asking = Asking(self.store, self._to_client, self._to_worker)
         self._begun_s = time.monotonic()
 
     def perform(self, effect: e.Effect) -> None:
@@ -83,10 +85,10 @@ class Hands:
                 self._send_history(effect)
             case e.SendHistoryBack():
                 self._send_history_back(effect)
+            case e.SendContinue() | e.SendAskFate() | e.SendTurnEnd():
+                self._asking.answer(effect)
             case e.SendRestore():
                 self._send_restore(effect)
-            case e.DropFiles():
-                self._drop_files(effect.session)
             case e.SendStatus():
                 self._to_client(effect.peer, m.StatusAnswer(request=effect.request, status=self._status(effect)))
             case e.MakeBackup():
@@ -112,12 +114,12 @@ class Hands:
                 self.supervisor.end_tools(effect.session, effect.epoch)
             case e.EndModelServers():
                 self._end_model_servers(effect)
-            case e.DropOutbox():
-                outbox_path(self.home.outboxes, effect.session, effect.epoch).unlink(missing_ok=True)
+            case e.DropOutbox() | e.DropFiles():
+                self._drop(effect)
 
     def _to_client(self, peer: bytes, message: m.ToClient) -> None:
         key = _state_of(message)
-        self.clients.send(peer, encode(message), is_droppable=isinstance(message, m.Piece), key=key)
+        self.clients.send(peer, encode(message), is_droppable=isinstance(message, m.Piece | m.ToolActivity), key=key)
 
     def _to_worker(self, peer: bytes, message: m.ToWorker) -> None:
         self.workers.send(peer, encode(message))
@@ -176,9 +178,12 @@ class Hands:
         question = functools.partial(records.restore, session=order.session, skip=order.skip)
         self.store.ask(question, answer, failed)
 
-    def _drop_files(self, session: str) -> None:
+    def _drop(self, order: e.DropOutbox | e.DropFiles) -> None:
+        if isinstance(order, e.DropOutbox):
+            outbox_path(self.home.outboxes, order.session, order.epoch).unlink(missing_ok=True)
+            return
         for folder in (self.home.logs, self.home.outboxes):
-            for path in folder.glob(f"{session}*"):
+            for path in folder.glob(f"{order.session}*"):
                 path.unlink(missing_ok=True)
 
     def _status(self, order: e.SendStatus) -> Status:

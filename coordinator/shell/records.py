@@ -12,6 +12,7 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
+from coordinator.shell import ask_records
 from protocol.limits import BODY_BYTES, PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow
 
@@ -23,7 +24,7 @@ SNAPSHOTS_KEPT = 2
 # A snapshot and a page go to the worker in one message, with room for what is around the texts.
 RESTORED_BYTES = BODY_BYTES - (512 << 10)
 # Tables that have rows of sessions.
-OF_SESSIONS = ("messages", "exits", "snapshots", "active")
+OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active")
 
 
 # ---- birth
@@ -51,6 +52,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     ):
         prompt = StoredPrompt(row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"])
         unanswered.setdefault(row["session"], []).append(prompt)
+    legs = ask_records.load_legs(db)
     # Most sessions have the environment of one of a few terminals: kept once.
     environment = functools.cache(json.loads)
     return tuple(
@@ -76,6 +78,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             unanswered=tuple(unanswered.get(row["id"], [])),
             pid=row["pid"],
             start_ticks=row["start_ticks"],
+            leg=legs.get(row["id"]),
             pinned=bool(row["pinned"]),
             archived=bool(row["archived"]),
             draft=row["draft"],
@@ -224,6 +227,7 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
     db.execute(
         "UPDATE sessions SET last_active_at = ?, unread = ? WHERE id = ?", (change.at, change.unread, change.session)
     )
+    ask_records.close_turn(db, change.session, change.reply_to, change.at)
     spent = change.usage.input_tokens + change.usage.output_tokens
     if spent:
         db.execute("UPDATE meta SET value = value + ? WHERE key = 'tokens'", (spent,))
@@ -235,6 +239,19 @@ def _(change: e.SaveStarted, db: sqlite3.Connection) -> Outcome:
     db.execute(
         "UPDATE messages SET turn_id = ? WHERE session = ? AND seq = ?", (change.turn_id, change.session, change.seq)
     )
+    ask_records.begin_leg(db, change.session, change.seq, change.leg)
+    return Outcome()
+
+
+@apply.register
+def _(change: e.InsertAsks, db: sqlite3.Connection) -> Outcome:
+    ask_records.insert(db, change)
+    return Outcome()
+
+
+@apply.register
+def _(change: e.SaveDecision, db: sqlite3.Connection) -> Outcome:
+    ask_records.decide(db, change)
     return Outcome()
 
 

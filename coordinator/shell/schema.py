@@ -4,7 +4,24 @@ import sqlite3
 
 SCHEMA_VERSION = 3
 
-SCHEMA = """
+# Turns that stopped to ask: the state that the next leg begins with, and what is asked. An ask stays when it is
+# answered, so that whoever comes later is told by whom.
+ASKS = """
+CREATE TABLE legs (
+    session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, turn_id TEXT NOT NULL, leg INTEGER NOT NULL,
+    state BLOB NOT NULL, said TEXT NOT NULL, pieces INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL, begun INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (session, seq)
+) WITHOUT ROWID;
+CREATE TABLE asks (
+    id TEXT PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, leg INTEGER NOT NULL,
+    n INTEGER NOT NULL, call TEXT NOT NULL, kind TEXT NOT NULL, tool TEXT NOT NULL, argv TEXT NOT NULL,
+    text TEXT NOT NULL, digest TEXT NOT NULL, since REAL NOT NULL,
+    outcome TEXT, why TEXT, answered_by TEXT, idem TEXT, at REAL
+) WITHOUT ROWID;
+CREATE INDEX asks_of_turns ON asks (session, seq, leg);
+"""
+SCHEMA = (
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL, type TEXT NOT NULL, model TEXT NOT NULL,
@@ -31,6 +48,8 @@ CREATE TABLE snapshots (
 );
 CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 """
+    + ASKS
+)
 # What turns the schema of a version into that of the next.
 MIGRATIONS = {
     1: "ALTER TABLE messages ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
@@ -39,7 +58,7 @@ MIGRATIONS = {
     " ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN draft TEXT NOT NULL DEFAULT '';"
     " CREATE TABLE snapshots (session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL,"
-    " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));",
+    " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));" + ASKS,
 }
 # Every version has had these; a database without them is not ours.
 TABLES = frozenset({"meta", "sessions", "messages", "active"})

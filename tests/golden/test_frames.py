@@ -13,7 +13,9 @@ import pytest
 
 from protocol import messages as m
 from protocol.codec import Decoder, encode
+from protocol.outbox import Record
 from protocol.views import (
+    AskView,
     ErrorView,
     ExitCard,
     GateView,
@@ -34,6 +36,7 @@ UNIONS = {
     "to client": m.ToClient,
     "worker says": m.WorkerSays,
     "to worker": m.ToWorker,
+    "outbox": Record,
     "both": m.Part | m.PartAck,
 }
 LINES = [
@@ -54,6 +57,10 @@ SESSION = SessionView(
 )  # fmt: skip
 GATE = GateView(provider="http://h/v1", why="rate_limit", until=1.5, allowed=0)
 PERMITS = PermitsView(in_use=1, limit=5, waiting=2, gates=[GATE])
+ASK = AskView(
+    id="aa11", session="0123456789abcdef", name="a", kind="approval", tool="run_command",
+    argv=["/bin/sh", "-c", "make"], text="in /: make", since=1.5,
+)  # fmt: skip
 STATUS = Status(
     pid=42, boot=3, version="0.1.0", home="/h", uptime_s=1.5, permits=PERMITS, rejected_frames=0,
     launcher="local", sessions=SessionCounts(live=1, queued=0, hibernated=0, total=1, max_active=10),
@@ -85,6 +92,34 @@ SAMPLES: list[object] = [
     m.Wake(request=16, session="a"),
     m.Mark(request=17, session="a", mark="draft", value="not yet"),
     m.Delete(request=18, session="a"),
+    m.Cancel(request=19, session="a", seq=3),
+    m.ListAsks(request=20, offset=50),
+    m.Decide(request=21, ask="aa11", approve=False, idem="k", why="no"),
+    m.AsksAnswer(request=20, asks=[ASK], more=False),
+    m.Decided(request=21, ask="aa11", session="0123456789abcdef", tool="run_command", approved=True),
+    m.Cancelled(request=19, session="0123456789abcdef", seq=3, stop_reason="cancelled"),
+    m.Asking(session="0123456789abcdef", seq=1, ask=ASK),
+    m.AskResolved(
+        session="0123456789abcdef", seq=1, name="a", ask="aa11", tool="run_command", outcome="denied", by="cli (pid 42)"
+    ),
+    m.ToolActivity(
+        session="0123456789abcdef", seq=1, turn_id="t", call="c", tool="run_command", state="done", text="make … done"
+    ),
+    m.Asked(
+        **OWN, seq=1, turn_id="t", leg=0, state=b"\x00\xff", text="so far", usage=Usage(input_tokens=1), pieces=1,
+        asks=[m.ToolAsk(id="aa11", call="c", kind="approval", tool="run_command", argv=["make"], text="x", digest="d")],
+    ),
+    m.ToolIntent(**OWN, seq=1, turn_id="t", call="c", tool="run_command", text="make"),
+    m.ToolDone(**OWN, seq=1, turn_id="t", call="c"),
+    m.ToolState(**OWN, seq=1, turn_id="t", call="c", tool="run_command", state="running", text="make"),
+    m.WriteWanted(**OWN, path="/f"),
+    m.Continue(
+        seq=1, turn_id="t", leg=1, text="hello", state=b"\x00\xff", said="so far", pieces=1, usage=Usage(),
+        decisions=[m.Decision(call="c", approved=True, why="", digest="d")],
+    ),
+    m.AskNoted(turn_id="t", leg=0),
+    m.CancelTurn(seq=1),
+    m.WriteKnown(path="/f", holders=["b"]),
     m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
     m.ClientPong(boot=3),
     m.Done(request=12),

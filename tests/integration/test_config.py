@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from protocol.settings import Settings
+from protocol.settings import TABLES, Settings
 from tests.support.product import Product
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,7 @@ def test_show_lists_every_key_with_its_origin(fresh: Product):
     found = origins(fresh)
 
     assert set(listed[0]) == {"key", "value", "origin", "allowed", "description"}
-    assert set(Settings.__struct_fields__) - {"models"} == {key for key in found if "." not in key}
+    assert set(Settings.__struct_fields__) - TABLES == {key for key in found if "." not in key}
     assert found["max_active_sessions"] == (3, "file")
     assert found["restart_limit"] == (2, "environment")
     assert found["restart_window_s"] == (60.0, "default")

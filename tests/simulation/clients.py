@@ -157,6 +157,21 @@ class Client:
         self.world.ledger.doomed[victim] = True
         return m.Delete(request=number, session=victim)
 
+    def _decide(self, number: int, session: str) -> m.Request:
+        asks = list(self.world.disk.asks)
+        if not asks:
+            return m.ListAsks(request=number)
+        ask = self.world.time.rng.choice(asks[-6:])
+        approve = self.world.time.chance(0.6)
+        return m.Decide(request=number, ask=ask, approve=approve, idem=f"{self.peer!r}-{number}", why="because")
+
+    def _cancel(self, number: int, session: str) -> m.Request:
+        waiting = [seq for seq, row in self.world.disk.sessions[session].unanswered.items() if row.reply_to is None]
+        if not waiting:
+            return m.ListAsks(request=number)
+        self.world.ledger.stopped[session, waiting[0]] = True
+        return m.Cancel(request=number, session=session, seq=waiting[0])
+
     def _attach(self, number: int, session: str) -> m.Request:
         observes = self.world.time.chance(0.3)
         return m.Attach(request=number, session=session if self.world.time.chance(0.5) else None, observes=observes)
@@ -230,6 +245,11 @@ class Client:
             self._listens = True
         elif isinstance(message, m.History):
             ledger.seen(message)
+        elif isinstance(message, m.Decided):
+            ledger.decided(message.ask, approved=message.approved)
+            must(message.approved == request.approve, "a decision was told as the other one", request, message)
+        elif isinstance(message, m.Cancelled):
+            ledger.counts[f"cancels that found it {message.stop_reason}"] += 1
         self._done()
 
 
@@ -237,6 +257,6 @@ class Client:
 WISHES = (
     Client._submit, Client._retry, Client._use_a_key_again, Client._rename, Client._close, Client._attach,
     Client._listen, Client._switch, Client._list, Client._get, Client._status, Client._history,
-    Client._hibernate, Client._wake, Client._mark, Client._delete,
+    Client._hibernate, Client._wake, Client._mark, Client._delete, Client._decide, Client._cancel,
 )  # fmt: skip
-SHARES = (640, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6)
+SHARES = (520, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6, 100, 20)

@@ -18,7 +18,7 @@ from tests.simulation.workers import Worker
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Question = e.SendHistory | e.SendHistoryBack | e.SendRestore
+Question = e.SendHistory | e.SendHistoryBack | e.SendRestore | e.SendContinue | e.SendAskFate | e.SendTurnEnd
 TICK_S = 1.0
 GROUP = 64
 PROBE_S = 1.0
@@ -53,6 +53,9 @@ class Coordinator:
             e.SendHistory: self._ask_store,
             e.SendHistoryBack: self._ask_store,
             e.SendRestore: self._ask_store,
+            e.SendContinue: self._ask_store,
+            e.SendAskFate: self._ask_store,
+            e.SendTurnEnd: self._ask_store,
             e.DropFiles: self._note,
             e.SendStatus: self._send_status,
             e.SendEndpoint: self._send_endpoint,
@@ -221,10 +224,25 @@ class Coordinator:
                 self.post(ev.StoreTurned(None))
 
     def _answer(self, job: "Question") -> None:
+        if isinstance(job, e.SendAskFate):
+            self._tell_fate(job)
+            return
         if job.session not in self.world.disk.sessions:
             return
         if isinstance(job, e.SendRestore):
             self._restore(job)
+            return
+        if isinstance(job, e.SendContinue):
+            state = self.world.disk.state_of(job.session, job.seq, job.leg)
+            if state is not None:
+                self.invariants.said_to_worker(job.peer, state)
+                self.world.network.to_peer(job.peer, state)
+            return
+        if isinstance(job, e.SendTurnEnd):
+            reply = self.world.disk.sessions[job.session].replies.get(job.seq)
+            if reply is not None:
+                told = m.Cancelled(request=job.request, session=job.session, seq=job.seq, stop_reason=reply.stop_reason)
+                self.world.network.to_peer(job.peer, told)
             return
         rows = self.world.disk.sessions[job.session].rows
         if isinstance(job, e.SendHistory):
@@ -238,6 +256,18 @@ class Coordinator:
             page = self.world.disk.history(job.session, last - PAGE + 1, last)
             # A worker asks its way back to the first row; two pages show that it does.
             answer = m.HistoryBack(rows=page, more=last > PAGE and job.before_seq is None)
+        self.world.network.to_peer(job.peer, answer)
+
+    def _tell_fate(self, job: e.SendAskFate) -> None:
+        row = self.world.disk.asks.get(job.ask)
+        said = row.decision if row is not None else None
+        answer: m.ToClient = m.Refused(request=job.request, code="ask.unknown", message="There is no such ask.")
+        if row is not None and said is not None and said.idem == job.idem:
+            answer = m.Decided(
+                request=job.request, ask=job.ask, session=row.session, tool="run_command", approved=said.approved
+            )
+        elif row is not None:
+            answer = m.Refused(request=job.request, code="ask.resolved", message="It is answered.")
         self.world.network.to_peer(job.peer, answer)
 
     def _restore(self, job: e.SendRestore) -> None:

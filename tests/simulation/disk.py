@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from coordinator.core import effects as e
 from coordinator.core import events as ev
+from protocol.messages import Asked, Continue, Decision
 from protocol.outbox import Record
 from protocol.views import ExitCard, HistoryRow
+from tests.simulation.violation import must
 
 Mark = tuple[str, str, str]  # turn, stop reason, text
 
@@ -24,6 +26,28 @@ class Row:
     stop_reason: str | None = None
     crashes: int = 0
     resumed: int = 0
+
+
+@dataclass(slots=True)
+class Leg:
+    """Where a turn stopped to ask."""
+
+    seq: int
+    report: Asked
+    at: float
+    has_begun: bool = False
+
+
+@dataclass(slots=True)
+class AskRow:
+    """An ask and its answer."""
+
+    session: str
+    seq: int
+    leg: int
+    call: str
+    decision: e.SaveDecision | None = None
+    is_over: bool = False
 
 
 @dataclass(slots=True)
@@ -47,6 +71,7 @@ class Stored:
     idems: dict[str, Row] = field(default_factory=dict)
     replies: dict[int, Row] = field(default_factory=dict)
     unanswered: dict[int, Row] = field(default_factory=dict)
+    leg: "Leg | None" = None
 
 
 class Disk:
@@ -56,6 +81,7 @@ class Disk:
         self.boots = 0
         self.sessions: dict[str, Stored] = {}
         self.active: dict[str, str] = {}
+        self.asks: dict[str, AskRow] = {}
         self.outboxes: dict[tuple[str, int], list[Record]] = {}
         self._apply = {
             e.InsertSession: self._insert_session,
@@ -64,6 +90,9 @@ class Disk:
             e.InsertPrompt: self._insert_prompt,
             e.InsertRetry: self._insert_retry,
             e.InsertReply: self._insert_reply,
+            e.SaveStarted: self._save_started,
+            e.InsertAsks: self._insert_asks,
+            e.SaveDecision: self._save_decision,
         }
 
     def apply(self, change: e.Change) -> ev.Outcome:
@@ -143,7 +172,35 @@ class Disk:
         session.replies[change.reply_to] = row
         session.unanswered.pop(change.reply_to, None)
         session.unread = change.unread
+        if session.leg is not None and session.leg.seq == change.reply_to:
+            session.leg = None
+        for row_of_ask in self.asks.values():
+            if (row_of_ask.session, row_of_ask.seq) == (change.session, change.reply_to):
+                row_of_ask.is_over = True
         return ev.Outcome(seq=row.seq)
+
+    def _save_started(self, change: e.SaveStarted) -> ev.Outcome:
+        session = self.sessions[change.session]
+        session.rows[change.seq - 1].turn_id = change.turn_id
+        leg = session.leg
+        if leg is not None and leg.seq == change.seq and leg.report.leg < change.leg:
+            leg.has_begun = True
+        return ev.Outcome()
+
+    def _insert_asks(self, change: e.InsertAsks) -> ev.Outcome:
+        session = self.sessions[change.session]
+        session.rows[change.seq - 1].turn_id = change.report.turn_id
+        session.leg = Leg(change.seq, change.report, change.at)
+        for ask in change.report.asks:
+            must(ask.id not in self.asks, "an ask is stored twice", ask)
+            self.asks[ask.id] = AskRow(change.session, change.seq, change.report.leg, ask.call)
+        return ev.Outcome()
+
+    def _save_decision(self, change: e.SaveDecision) -> ev.Outcome:
+        row = self.asks[change.ask]
+        if row.decision is None and not row.is_over:
+            row.decision = change
+        return ev.Outcome()
 
     def _save(self, change: e.Change) -> None:
         if isinstance(change, e.SaveActive):
@@ -153,8 +210,6 @@ class Disk:
             return
         row = self.sessions[change.session]
         match change:
-            case e.SaveStarted():
-                row.rows[change.seq - 1].turn_id = change.turn_id
             case e.SaveCrashes():
                 row.rows[change.seq - 1].crashes = change.crashes
             case e.SaveResumed():
@@ -209,12 +264,48 @@ class Disk:
                 ),
                 pid=row.pid,
                 start_ticks=None if row.pid is None else 1,
+                leg=self.stored_leg(key),
                 pinned=row.pinned,
                 archived=row.archived,
                 draft=row.draft,
             )
             for key, row in self.sessions.items()
         )
+
+    def stored_leg(self, session: str) -> ev.StoredLeg | None:
+        """Return where the session's turn stopped to ask, as the next coordinator finds it."""
+        leg = self.sessions[session].leg
+        if leg is None:
+            return None
+        report = leg.report
+        asks = []
+        for ask in report.asks:
+            said = self.asks[ask.id].decision
+            approved, by = (None, "") if said is None else (said.approved, said.by)
+            asks.append(
+                ev.StoredAsk(ask.id, ask.call, ask.kind, ask.tool, ask.argv, ask.text, ask.digest, leg.at, approved, by)
+            )
+        number = report.leg + leg.has_begun
+        return ev.StoredLeg(leg.seq, report.turn_id, number, report.text, report.pieces, tuple(asks), leg.has_begun)
+
+    def state_of(self, session: str, seq: int, leg: int) -> Continue | None:
+        """Return what that leg begins with; None when the turn is over, has gone on, or is not answered."""
+        row = self.sessions.get(session)
+        if row is None or row.leg is None or (row.leg.seq, row.leg.report.leg) != (seq, leg - 1) or row.leg.has_begun:
+            return None
+        report = row.leg.report
+        answers = [self.asks[ask.id].decision for ask in report.asks]
+        if any(answer is None for answer in answers):
+            return None
+        return Continue(
+            seq=seq, turn_id=report.turn_id, leg=leg, text=row.rows[seq - 1].text, state=report.state,
+            said=report.text, pieces=report.pieces, usage=report.usage,
+            decisions=[
+                Decision(call=ask.call, approved=answer.approved, why=answer.why, digest=ask.digest)
+                for ask, answer in zip(report.asks, answers, strict=True)
+                if answer is not None
+            ],
+        )  # fmt: skip
 
     def history(self, session: str, first: int, last: int) -> list[HistoryRow]:
         """Return the rows between two seqs, both included."""

@@ -154,6 +154,13 @@ class Invariants:
             for record in self._disk.outboxes.get((order.session, order.epoch), ())
             if isinstance(record, m.Reply) and record.seq not in replies
         ]
+        leg = self._disk.sessions[order.session].leg
+        lost += [
+            record
+            for record in self._disk.outboxes.get((order.session, order.epoch), ())
+            if isinstance(record, m.Asked) and record.seq not in replies
+            if leg is None or leg.seq != record.seq or leg.report.leg < record.leg
+        ]
         must(not lost, "3: an outbox is dropped before its reply is committed", order, lost)
 
     # ---- 4: changes of state
@@ -260,6 +267,13 @@ class Invariants:
             if session.work.value == "throttled" and not session.turn.is_ending:
                 in_line = self._core.governor.is_waiting(session.id)
                 must(in_line, "2: a session is throttled and not in line", session)
+            turn = session.turn
+            if turn is not None and not turn.is_ending:
+                is_asking = turn.is_parked and not turn.is_answered and turn.cancel is None
+                must(is_asking == (session.work.value == "requires_action"), "work and asks do not agree", session)
+                open_asks = [ask.id for ask in turn.asks if ask.approved is None] if turn.is_parked else []
+                lost = [key for key in open_asks if self._core.asks.get(key) != session.id and turn.cancel is None]
+                must(not lost, "an ask waits and is in no inbox", session, lost)
             seqs = [prompt.seq for prompt in session.waiting]
             must(seqs == sorted(seqs), "prompts wait out of order", session.id, seqs)
             if not session.is_closed:
@@ -289,6 +303,18 @@ class Invariants:
                 self.a_delivered_prompt_waits_for_its_answer(peer, message)
         elif kind is m.Rack:
             self.a_confirmed_reply_is_committed(message)
+        elif kind is m.AskNoted:
+            self.noted_asks_are_committed(message)
+        elif kind is m.Continue:
+            self.only_the_newest_worker_is_let_in(peer, message)
+
+    def noted_asks_are_committed(self, noted: m.AskNoted) -> None:
+        """ASKNOTED lets a worker forget what it asked, so that must be stored, or its turn be over."""
+        session, seq = self._world.ledger.turns[noted.turn_id]
+        row = self._disk.sessions.get(session)
+        leg = row.leg if row is not None else None
+        is_stored = leg is not None and leg.seq == seq and leg.report.leg >= noted.leg
+        must(is_stored or row is None or seq in row.replies, "3: ASKNOTED before commit", noted, session, seq)
 
     def ordered(self, change: e.Change) -> None:
         """Judge a change before it is queued."""

@@ -29,6 +29,10 @@ class Ledger:
         self._last_call: dict[str, int] = {}
         self._new_acknowledged: list[Key] = []
         self._new_finished: list[Key] = []
+        # Turns that somebody wanted to end: what a worker made of them need not be what is stored.
+        self.stopped: dict[Key, bool] = {}
+        self.decisions: dict[str, bool] = {}
+        self.ran: dict[str, str] = {}
         # Sessions that somebody wants deleted: they may be gone at any time from then on.
         self.doomed: dict[str, bool] = {}
 
@@ -67,6 +71,20 @@ class Ledger:
         """A worker takes a prompt in hand."""
         self.turns[turn_id] = (session, seq)
 
+    def decided(self, ask: str, *, approved: bool) -> None:
+        """A client was told that its answer to an ask counts."""
+        first = self.decisions.setdefault(ask, approved)
+        must(first == approved, "two answers to one ask count", ask, first, approved)
+        self.counts["asks answered"] += 1
+
+    def tool_runs(self, ask: str, turn_id: str, disk: Disk) -> None:
+        """A worker runs what was asked for."""
+        said = disk.asks[ask].decision
+        must(said is not None and said.approved, "a call runs that nobody approved", ask, turn_id, said)
+        must(ask not in self.ran, "an approved call runs twice", ask, turn_id, self.ran.get(ask))
+        self.ran[ask] = turn_id
+        self.counts["tools run"] += 1
+
     def seen(self, page: History) -> None:
         """A client fetched the truth: it must show what was promised, each reply behind its prompt."""
         for row in page.rows:
@@ -101,6 +119,8 @@ class Ledger:
             if session in self.doomed and session not in disk.sessions:
                 continue
             row = disk.sessions[session].replies[seq]
+            if (session, seq) in self.stopped and row.stop_reason == "cancelled":
+                continue
             stored = (row.turn_id, row.stop_reason, row.text)
             must(stored == self.finished[session, seq], "a finished reply is lost", session, seq, stored)
         self._new_finished = []

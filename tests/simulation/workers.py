@@ -47,7 +47,7 @@ class Worker:
         self._skip: int | None = 0
         self._known: list[list[int | str]] = []
         self._oldest: int | None = None
-        self._waiting: m.Deliver | None = None
+        self._waiting: m.Deliver | m.Continue | None = None
         self._wanting: Running | None = None
         self._heard_s = world.time.now_s
         self._turn_ids = 0
@@ -67,6 +67,10 @@ class Worker:
             m.Restore: self._on_restore,
             m.SnapshotWanted: self._on_snapshot_wanted,
             m.Deliver: self._on_deliver,
+            m.Continue: self._on_deliver,
+            m.CancelTurn: self._on_cancel,
+            m.AskNoted: self._on_ask_noted,
+            m.WriteKnown: self._on_nothing,
             m.Rack: self._on_rack,
             m.Endpoint: self._on_endpoint,
             m.EndpointRefused: self._on_endpoint,
@@ -135,9 +139,9 @@ class Worker:
         self.world.network.from_worker(self.peer, message)
 
     def _say_hello(self) -> None:
-        seq, turn_id = self._turns.in_hand
+        seq, turn_id, leg = self._turns.in_hand
         hello = m.Hello(
-            session=self.session, epoch=self.epoch, token=self._token, pid=self.pid, seq=seq, turn_id=turn_id
+            session=self.session, epoch=self.epoch, token=self._token, pid=self.pid, seq=seq, turn_id=turn_id, leg=leg
         )
         self._send(hello)
 
@@ -252,7 +256,7 @@ class Worker:
         data = json.dumps(self._known).encode()
         self._send(m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data))
 
-    def _on_deliver(self, deliver: m.Deliver) -> None:
+    def _on_deliver(self, deliver: m.Deliver | m.Continue) -> None:
         if not self._is_restored:
             self._waiting = deliver
             return
@@ -261,6 +265,9 @@ class Worker:
         running = self._turns.accept(deliver, f"{self.session}.{self.epoch}.{self._turn_ids}")
         if running is None:
             self.world.ledger.counts["deliveries recognised"] += 1
+            now = self._turns.running
+            if now is not None and isinstance(deliver, m.Continue) and (now.seq, now.leg) == (deliver.seq, deliver.leg):
+                self._send(self._started(now))
             return
         must(not is_busy, "two turns run at once in a worker", self.session, deliver)
         self.world.ledger.begin_turn(self.session, running.seq, running.turn_id)
@@ -272,7 +279,7 @@ class Worker:
     # ---- a turn
 
     def _give_up(self, running: Running) -> None:
-        if self._wanting is running:
+        if self._wanting is running and self._turns.running is running:
             self._wanting = None
             self._finish(running, 0, "model.unavailable")
 
@@ -285,12 +292,91 @@ class Worker:
             return
         if self._dies_here("before it notes the start"):
             return
-        started = m.Started(session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id)
+        started = self._started(running)
         self.outbox.append(started)
         if self._dies_here("between the note of the start and STARTED"):
             return
         self._send(started)
+        if running.resume is not None and not self._run_tools(running):
+            return
         self._want(running, lambda: self._request(running, 1))
+
+    def _started(self, running: Running) -> m.Started:
+        return m.Started(
+            session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, leg=running.leg
+        )
+
+    def _run_tools(self, running: Running) -> bool:
+        """Run what was approved; False when it dies of it."""
+        assert running.resume is not None
+        for ask, approved in json.loads(running.resume.state):
+            if ask not in running.resume.approved:
+                continue
+            must(running.resume.approved[ask] == approved, "what runs is not what was approved", ask)
+            intent = m.ToolIntent(
+                session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, call=ask, tool="t",
+                text="",
+            )  # fmt: skip
+            self.outbox.append(intent)
+            if self._dies_here("between the intent and the tool"):
+                return False
+            self.world.ledger.tool_runs(ask, running.turn_id, self.world.disk)
+            if self._dies_here("between the tool and its mark"):
+                return False
+            done = m.ToolDone(
+                session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, call=ask
+            )
+            self.outbox.append(done)
+        return True
+
+    # ---- asks
+
+    def _ask_person(self, running: Running, pieces: int) -> None:
+        """The leg ends with a question."""
+        ids = [f"{self.world.next_id():016x}" for _ in range(self.world.time.rng.choice((1, 1, 2)))]
+        asks = [
+            m.ToolAsk(
+                id=key, call=key, kind="approval", tool="run_command", argv=["/bin/sh", "-c", key], text=key,
+                digest=f"digest of {key}",
+            )
+            for key in ids
+        ]  # fmt: skip
+        state = json.dumps([[ask.id, ask.digest] for ask in asks]).encode()
+        asked = m.Asked(
+            session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, leg=running.leg,
+            asks=asks, state=state, text=f"{running.turn_id} wants", usage=USAGE, pieces=pieces,
+        )  # fmt: skip
+        if not self.world.faults.disk_is_full:
+            self.outbox.append(asked)
+        if self._dies_here("between the outbox and ASKED"):
+            return
+        self._turns.finish(asked)
+        self._hand_over(asked)
+        self._dies_here("between ASKED and ASKNOTED")
+
+    def _on_ask_noted(self, noted: m.AskNoted) -> None:
+        if self._dies_here("between ASKNOTED and the end of its outbox"):
+            return
+        if self._turns.confirm_asks(noted):
+            self.outbox.clear()
+
+    def _on_cancel(self, order: m.CancelTurn) -> None:
+        running, kept = self._turns.running, self._turns.unconfirmed
+        if self._waiting is not None and self._waiting.seq == order.seq:
+            self._waiting = None
+        if running is not None and running.seq == order.seq:
+            self._wanting = None
+            if self._call > self._over:
+                self._give_back(None)
+            if self.is_alive:
+                self._end(running.seq, running.turn_id, f"{running.turn_id} was", "cancelled", 0, None)
+        elif isinstance(kept, m.Asked) and kept.seq == order.seq:
+            self._turns.refuse(order.seq)
+            self._end(kept.seq, kept.turn_id, kept.text, "cancelled", kept.pieces, None)
+        elif kept is None and running is None and self._turns.refuse(order.seq):
+            turn_id = f"{self.session}.{self.epoch}.cancelled-{order.seq}"
+            self.world.ledger.begin_turn(self.session, order.seq, turn_id)
+            self._end(order.seq, turn_id, "", "cancelled", 0, None)
 
     # ---- permits
 
@@ -341,7 +427,9 @@ class Worker:
 
     def _request(self, running: Running, attempt: int) -> None:
         """The request goes out; the model answers, or wants to be left alone."""
-        if attempt == 1:
+        if self._turns.running is not running:
+            return
+        if attempt == 1 and running.leg == 0:
             self.world.ledger.call(self.session, running.seq, running.turn_id)
         retry_after_s = self.world.faults.refuses_request()
         if retry_after_s is not None:
@@ -350,6 +438,8 @@ class Worker:
             self._later(self.world.faults.model_s(), self._say, running, 0)
 
     def _refused(self, running: Running, attempt: int, retry_after_s: float) -> None:
+        if self._turns.running is not running:
+            return
         self.world.ledger.counts["requests refused for the rate"] += 1
         self._give_back(429, retry_after_s or None)
         if not self.is_alive:
@@ -362,7 +452,7 @@ class Worker:
     # ---- the answer
 
     def _say(self, running: Running, n: int) -> None:
-        if self._dies_here("in the middle of an answer"):
+        if self._turns.running is not running or self._dies_here("in the middle of an answer"):
             return
         text = answer_to(running.prompt, f"{running.turn_id}/{n}")
         self._send(
@@ -374,38 +464,50 @@ class Worker:
             self._later(self.world.faults.model_s(), self._answered, running, n + 1)
 
     def _answered(self, running: Running, pieces: int) -> None:
+        if self._turns.running is not running:
+            return
         self._give_back(200)
         if not self.is_alive:
             return
-        if self.world.time.chance(0.2):  # a tool was called: the model is asked again in the same turn
+        if self.world.time.chance(0.25) and running.leg < 4:
+            self._ask_person(running, pieces)
+        elif self.world.time.chance(0.2):  # a tool was called: the model is asked again in the same turn
             self._want(running, lambda: self._request(running, 2))
         else:
             self._finish(running, pieces, None)
 
     def _finish(self, running: Running, pieces: int, code: str | None) -> None:
+        if self._turns.running is running:
+            text = answer_to(running.prompt, running.turn_id)
+            self._end(running.seq, running.turn_id, text, "completed" if code is None else "failed", pieces, code)
+
+    def _end(  # noqa: PLR0917 - a reply has so many parts
+        self, seq: int, turn_id: str, text: str, stop_reason: str, pieces: int, code: str | None
+    ) -> None:
         error = None if code is None else ErrorView(code=code, message="The model did not answer.")
         reply = m.Reply(
             session=self.session,
             epoch=self.epoch,
-            seq=running.seq,
-            turn_id=running.turn_id,
-            text=answer_to(running.prompt, running.turn_id),
-            stop_reason="completed" if code is None else "failed",
+            seq=seq,
+            turn_id=turn_id,
+            text=text,
+            stop_reason=stop_reason,
             usage=USAGE,
             pieces=pieces,
             error=error,
         )
         if not self.world.faults.disk_is_full:  # else it is kept in memory, and sent until the coordinator has it
             self.outbox.append(reply)
-            self.world.ledger.finish(self.session, running.seq, running.turn_id, reply.stop_reason, reply.text)
+            self.world.ledger.finish(self.session, seq, turn_id, reply.stop_reason, reply.text)
         if self._dies_here("between the outbox and REPLY"):
             return
         self._turns.finish(reply)
-        self._known.append([running.seq, reply.text])
+        if text:
+            self._known.append([seq, text])
         self._hand_over(reply)
         self._dies_here("between REPLY and RACK")
 
-    def _hand_over(self, reply: m.Reply) -> None:
+    def _hand_over(self, reply: m.Reply | m.Asked) -> None:
         if self._turns.unconfirmed is reply:
             self._send(reply)
             self._later(RESEND_S, self._hand_over, reply)

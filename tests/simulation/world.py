@@ -106,6 +106,7 @@ class World:
         self._take_out_pins()
         until_s = self.time.now_s + QUIET_S
         while not self._is_at_rest() and self.time.now_s < until_s:
+            self._say_yes()
             next_s = self.time.now_s + 1.0
             while self.time.now_s < next_s:
                 self.time.run_next()
@@ -113,6 +114,15 @@ class World:
         self.ledger.is_settled_on(self.disk)
         self.ledger.counts["quiet barriers"] += 1
         self._crashes_at_barrier = self.crashes
+
+    def _say_yes(self) -> None:
+        """Everything that waits for a person gets its answer."""
+        self.tell(ev.Ticked(self.time.wall_s))  # what time alone brings is not laid at the judge's door
+        self.tell(ev.ClientSpoke(b"judge", m.ClientHello(client="judge", pid=1)))
+        for key, row in self.disk.asks.items():
+            if row.decision is None and not row.is_over:
+                order = m.Decide(request=1, ask=key, approve=self.time.chance(0.5), idem=f"judge-{key}")
+                self.tell(ev.ClientSpoke(b"judge", order))
 
     def _take_out_pins(self) -> None:
         """Pinned sessions keep their slots for ever, so for those in line somebody has to take the pins out."""

@@ -22,6 +22,13 @@ class Call:
     began_s: float
     ended_s: float | None = None
     said: list[str] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+
+    @property
+    def results(self) -> list[str]:
+        """What tools had answered in this turn, by the time of this request."""
+        since = max(i for i, m in enumerate(self.messages) if m["role"] == "user")
+        return [m["content"] for m in self.messages[since:] if m["role"] == "tool"]
 
 
 class ModelServer:
@@ -84,7 +91,10 @@ class ModelServer:
         body = json.loads(sent)
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         messages = body["messages"]
-        call = Call(messages[-1]["content"], messages, key, time.monotonic())
+        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+        call = Call(
+            prompt, messages, key, time.monotonic(), tools=[t["function"]["name"] for t in body.get("tools", [])]
+        )
         with self._lock:
             self.calls.append(call)
             self._open[id(call)] = request.connection
@@ -125,9 +135,15 @@ class ModelServer:
         request.send_header("connection", "close")
         request.end_headers()
         request.close_connection = True
+        calls = _calls(word, rest, call)
         if word == "garbage":
             request.wfile.write(b"data: {not json\n\n")
-            return
+        elif calls:
+            self._call_tools(request, calls, call)
+        else:
+            self._stream(request, word, rest, call)
+
+    def _stream(self, request: BaseHTTPRequestHandler, word: str, rest: str, call: Call) -> None:
         for piece in self._pieces(word, rest, call):
             call.said.append(piece)
             self._send(request, {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
@@ -165,10 +181,30 @@ class ModelServer:
             yield rest
         elif word == "break":
             yield "half a"
+        elif word in {"use", "uses", "loop"}:  # the tools have answered: show what
+            yield from (f"[{result}]" for result in call.results)
         else:  # everything that was said before by the user, so that context can be seen
             users = [m["content"] for m in call.messages if m["role"] == "user"]
             for user in users:
                 yield f"<{user}>"
+
+    def _call_tools(self, request: BaseHTTPRequestHandler, calls: list[dict], call: Call) -> None:
+        """Say a word, then call tools, their arguments in two pieces, as endpoints do."""
+        number = len(call.messages)
+        self._send(request, {"choices": [{"index": 0, "delta": {"content": "Let me see."}, "finish_reason": None}]})
+        for i, wanted in enumerate(calls):
+            text = wanted["arguments"] if isinstance(wanted["arguments"], str) else json.dumps(wanted["arguments"])
+            first = {"index": i, "id": wanted.get("id", f"call-{number}-{i}"), "type": "function"}
+            first["function"] = {"name": wanted["tool"], "arguments": text[: len(text) // 2]}
+            second = {"index": i, "function": {"arguments": text[len(text) // 2 :]}}
+            for delta in (first, second):
+                choice = {"index": 0, "delta": {"tool_calls": [delta]}, "finish_reason": None}
+                self._send(request, {"choices": [choice]})
+        self._send(request, {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+        usage = {"prompt_tokens": 10 * number, "completion_tokens": 5, "total_tokens": 10 * number + 5}
+        self._close(call)
+        self._send(request, {"choices": [], "usage": usage})
+        request.wfile.write(b"data: [DONE]\n\n")
 
     def _send(self, request: BaseHTTPRequestHandler, facts: dict) -> None:
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "scripted"} | facts
@@ -187,6 +223,15 @@ class ModelServer:
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)
+
+
+def _calls(word: str, rest: str, call: Call) -> list[dict]:
+    """Return the tools to call: ``use JSON`` one, ``uses JSON`` a list, once; ``loop JSON`` one again and again."""
+    if word == "loop":
+        return [json.loads(rest)]
+    if word not in {"use", "uses"} or call.results:
+        return []
+    return json.loads(rest) if word == "uses" else [json.loads(rest)]
 
 
 def is_closed(connection: socket.socket) -> bool:

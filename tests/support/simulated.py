@@ -20,6 +20,23 @@ CLIENT = b"client"
 FIRST = "00000000000000aa"
 
 
+def asked(session: str, seq: int, *ids: str, leg: int = 0, text: str = "") -> dict:
+    """Return what a worker says when it stops to ask, but for its session and epoch."""
+    asks = [
+        m.ToolAsk(
+            id=key, call=f"call-{key}", kind="approval", tool="run_command", argv=["/bin/sh", "-c", f"echo {key}"],
+            text=f"echo {key}", digest=f"digest-{key}",
+        )
+        for key in ids
+    ]  # fmt: skip
+    usage = Usage(input_tokens=1, output_tokens=2)
+    turn = f"turn-{session}-{seq}"
+    return {
+        "seq": seq, "turn_id": turn, "leg": leg, "asks": asks, "state": b"state", "text": text, "usage": usage,
+        "pieces": 1,
+    }  # fmt: skip
+
+
 def state(world: "Simulated", session: str) -> tuple[str, str]:
     """Return residency and work of a session."""
     found = world.world.sessions[session]
@@ -33,6 +50,8 @@ class SimulatedStore:
     sessions: dict[str, dict] = field(default_factory=dict)
     messages: dict[str, list[dict]] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
+    legs: dict[str, dict] = field(default_factory=dict)
+    asks: dict[str, e.SaveDecision | None] = field(default_factory=dict)
     boots: int = 1
 
     def apply(self, change: e.Change) -> ev.Outcome:
@@ -70,8 +89,8 @@ class SimulatedStore:
 
     def _save(self, change: e.Change, row: dict) -> None:
         match change:
-            case e.SaveStarted():
-                self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
+            case e.SaveStarted() | e.InsertAsks() | e.SaveDecision():
+                self._save_leg(change)
             case e.SaveCrashes() | e.SaveResumed():
                 self._save_fate(change)
             case e.SaveRoster():
@@ -91,6 +110,26 @@ class SimulatedStore:
                 row["unread"] = False
             case e.DeleteSession():
                 del self.sessions[change.session], self.messages[change.session]
+
+    def _save_leg(self, change: e.SaveStarted | e.InsertAsks | e.SaveDecision) -> None:
+        match change:
+            case e.SaveStarted():
+                self.messages[change.session][change.seq - 1]["turn_id"] = change.turn_id
+                leg = self.legs.get(change.session)
+                if leg is not None and leg["seq"] == change.seq and leg["report"].leg < change.leg:
+                    leg["begun"] = True
+            case e.InsertAsks():
+                self.messages[change.session][change.seq - 1]["turn_id"] = change.report.turn_id
+                self.legs[change.session] = {
+                    "seq": change.seq,
+                    "report": change.report,
+                    "at": change.at,
+                    "begun": False,
+                }
+                self.asks |= {ask.id: None for ask in change.report.asks}
+            case e.SaveDecision():
+                if self.asks[change.ask] is None:
+                    self.asks[change.ask] = change
 
     def _save_fate(self, change: e.SaveCrashes | e.SaveResumed) -> None:
         row = self.messages[change.session][change.seq - 1]
@@ -139,6 +178,8 @@ class SimulatedStore:
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         self.sessions[change.session]["unread"] = change.unread
+        if self.legs.get(change.session, {}).get("seq") == change.reply_to:
+            del self.legs[change.session]
         rows = self.messages[change.session]
         for row in rows:
             if row.get("reply_to") == change.reply_to:
@@ -180,12 +221,28 @@ class SimulatedStore:
                 ),
                 pid=row["pid"],
                 start_ticks=None if row["pid"] is None else 1,
+                leg=self._leg(key),
                 pinned=row["pinned"],
                 archived=row["archived"],
                 draft=row["draft"],
             )
             for key, row in self.sessions.items()
         )
+
+    def _leg(self, session: str) -> ev.StoredLeg | None:
+        leg = self.legs.get(session)
+        if leg is None:
+            return None
+        report = leg["report"]
+        asks = tuple(
+            ev.StoredAsk(
+                a.id, a.call, a.kind, a.tool, a.argv, a.text, a.digest, leg["at"],
+                self.asks[a.id] and self.asks[a.id].approved, self.asks[a.id].by if self.asks[a.id] else "",
+            )
+            for a in report.asks
+        )  # fmt: skip
+        number = report.leg + leg["begun"]
+        return ev.StoredLeg(leg["seq"], report.turn_id, number, report.text, report.pieces, asks, leg["begun"])
 
 
 class Simulated:
@@ -215,6 +272,9 @@ class Simulated:
         self.tools_ended: list[tuple[str, int]] = []
         self.servers_ended: list[e.EndModelServers] = []
         self.left = False
+        # Turns that a worker was to go on with, and asks that the store was asked about.
+        self.continued: list[e.SendContinue] = []
+        self.fates: list[e.SendAskFate] = []
         self._at_once = commits_at_once
         self._requests = 0
         self._pids = 100
@@ -300,10 +360,24 @@ class Simulated:
                 self.tools_ended.append((effect.session, effect.epoch))
             case e.EndModelServers():
                 self.servers_ended.append(effect)
+            case e.SendContinue():
+                self.continued.append(effect)
+            case e.SendAskFate():
+                self.fates.append(effect)
+            case e.SendTurnEnd():
+                self._tell_end(effect)
             case e.DropOutbox():
                 self.dropped.append((effect.session, effect.epoch))
             case e.LeaveLoop():
                 self.left = True
+
+    def _tell_end(self, effect: e.SendTurnEnd) -> None:
+        for row in self.store.messages[effect.session]:
+            if row.get("reply_to") == effect.seq:
+                told = m.Cancelled(
+                    request=effect.request, session=effect.session, seq=effect.seq, stop_reason=row["stop_reason"]
+                )
+                self.to_clients.append((effect.peer, told))
 
     # ---- clients
 
@@ -405,6 +479,15 @@ class Simulated:
             usage=Usage(input_tokens=1, output_tokens=2),
             pieces=1,
         )
+
+    def ask_for(self, session: str, seq: int, *ids: str, leg: int = 0, text: str = "") -> list[m.Message]:
+        """Let the worker stop to ask for a yes to a command, one for each id; the turn is that of ``answer``."""
+        return self.report(session, m.Asked, **asked(session, seq, *ids, leg=leg, text=text))
+
+    def decide(self, ask: str, *, approve: bool = True, peer: bytes = CLIENT, idem: str = "", why: str = "") -> list:
+        self._requests += 1
+        key = idem or f"decision{self._requests}"
+        return self.say(m.Decide(request=self._requests, ask=ask, approve=approve, idem=key, why=why), peer)
 
     def die(
         self,

@@ -16,6 +16,7 @@ from protocol import messages as m
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import BadMessage, UnsupportedKind, UnsupportedVersion
 from protocol.limits import BODY_BYTES
+from protocol.outbox import Record
 from protocol.views import HistoryRow, Usage
 
 UNIONS = {
@@ -23,6 +24,7 @@ UNIONS = {
     "to client": m.ToClient,
     "worker says": m.WorkerSays,
     "to worker": m.ToWorker,
+    "outbox": Record,
     "to zygote": launch.ToZygote,
     "from zygote": launch.FromZygote,
 }
@@ -53,14 +55,16 @@ def values(hint: Any) -> st.SearchStrategy:  # noqa: PLR0911 - one for each kind
     origin = get_origin(hint)
     if origin is Annotated and args[0] is int:
         return st.integers(args[1].ge, args[1].le)
+    least = 0
     if origin is Annotated:
+        least = args[1].min_length or 0
         hint, origin, args = args[0], get_origin(args[0]), get_args(args[0])
     if origin is Literal:
         return st.sampled_from(args)
     if origin in (Union, types.UnionType):
         return st.one_of(*map(values, args))
     if origin is list:
-        return st.lists(values(args[0]), max_size=2)
+        return st.lists(values(args[0]), min_size=least, max_size=2)
     if origin is dict:
         return st.dictionaries(values(args[0]), values(args[1]), max_size=2)
     fields = {f.name: values(f.type) for f in msgspec.structs.fields(hint) if f.name != "v"}

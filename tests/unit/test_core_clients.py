@@ -230,7 +230,11 @@ def test_a_view_tells_the_place_in_line_the_running_turn_and_the_node():
     world.submit("queued", "wake up")
     here, there = (world.ask(m.GetSession, session=name).session for name in ("busy", "queued"))
 
-    assert (here.node, here.pid, here.work_detail) == ("node", 102, {"seq": 1, "turn_id": "t", "prompts_waiting": 1})
+    assert (here.node, here.pid, here.work_detail) == (
+        "node",
+        102,
+        {"seq": 1, "turn_id": "t", "prompts_waiting": 1, "asks": 0, "stalled": False},
+    )
     assert (there.node, there.pid, there.work_detail) == (None, None, {"position": 1})
 
 

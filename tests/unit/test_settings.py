@@ -7,8 +7,10 @@ import pytest
 from protocol.errors import EXIT_CONFIG, ConfigBad
 from protocol.settings import (
     EMBEDDED,
+    TABLES,
     ModelSettings,
     Settings,
+    ToolSettings,
     allowed,
     description,
     load_settings,
@@ -316,8 +318,9 @@ def test_every_value_has_its_origin(path):
 
 
 def test_every_key_says_what_it_does_and_what_is_allowed():
-    keys = [key for key in Settings.__struct_fields__ if key != "models"]
+    keys = [key for key in Settings.__struct_fields__ if key not in TABLES]
     keys += [f"models.NAME.{key}" for key in ModelSettings.__struct_fields__]
+    keys += [f"tools.NAME.{key}" for key in ToolSettings.__struct_fields__]
 
     assert all(description(key).endswith(".") and allowed(key) for key in keys)
 

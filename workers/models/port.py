@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 from protocol.errors import ChatCoordError
 from protocol.messages import Endpoint
 from protocol.views import Usage
+from workers.core.calls import Paused, Resume, Toolbox
 from workers.core.conversation import Line
 
 
@@ -33,6 +34,14 @@ class Question:
     instructions: str | None
     earlier: list[Line]
     prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What it cost; ``paused`` when the model wants a tool that needs a person's yes."""
+
+    usage: Usage
+    paused: Paused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,24 @@ class ChatModel(Protocol):
     """Something that answers."""
 
     async def stream(
-        self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None], permits: Permits
-    ) -> Usage:
+        self,
+        endpoint: Endpoint,
+        question: Question,
+        on_piece: Callable[[str], None],
+        permits: Permits,
+        *,
+        toolbox: Toolbox | None = None,
+        resume: Resume | None = None,
+    ) -> Answered:
         """Answer, calling back with each piece of text as it comes. Each request takes a permit of its own.
+
+        Args:
+            endpoint: where the model is.
+            question: what it is asked.
+            on_piece: takes text.
+            permits: who is asked before each request.
+            toolbox: what it may use; None when it cannot use tools.
+            resume: what it goes on with, after a person has answered.
 
         Raises:
             ModelFailed: the endpoint cannot be reached, refuses, or breaks off.

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import httpx2
 import openai
 from pydantic_ai import Agent
-from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError, UserError
+from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError, UsageLimitExceeded, UserError
 from pydantic_ai.messages import (
+    FunctionToolCallEvent,
     ModelMessage,
     ModelRequest,
     ModelResponse,
@@ -26,17 +27,23 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.run import AgentRunResultEvent
+from pydantic_ai.tools import DeferredToolRequests
+from pydantic_ai.usage import UsageLimits
 
 from protocol.messages import Endpoint
 from protocol.views import Usage
+from workers.core.calls import ROUNDS, Resume, Toolbox
 from workers.core.conversation import Line
+from workers.models.legs import Leg
 from workers.models.permit_client import PermitClient
-from workers.models.port import ModelFailed, Outcome, Permits, Question
+from workers.models.port import Answered, ModelFailed, Outcome, Permits, Question
 
 CONNECT_S = 10.0
 # The longest silence between two pieces; slow first tokens of large prompts are within it.
 SILENCE_S = 300.0
 RETRIES = 2
+# A model may call a tool wrongly so often in a row and is told why each time.
+RETRIES_OF_CALLS = 5
 # A local model answers the same way every time.
 LOCAL = OpenAIChatModelSettings(temperature=0.0, seed=1)
 # Without a penalty so small a model as the embedded one falls into loops at temperature 0; with more than this its
@@ -64,8 +71,15 @@ class PydanticAiModel:
         self._transport = transport
 
     async def stream(
-        self, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None], permits: Permits
-    ) -> Usage:
+        self,
+        endpoint: Endpoint,
+        question: Question,
+        on_piece: Callable[[str], None],
+        permits: Permits,
+        *,
+        toolbox: Toolbox | None = None,
+        resume: Resume | None = None,
+    ) -> Answered:
         """Answer, calling back with each piece of text as it comes. Each request takes a permit of its own.
 
         Raises:
@@ -83,7 +97,10 @@ class PydanticAiModel:
         )
         try:
             async with http:
-                return await _run(http, endpoint, question, on_piece)
+                return await _run(http, endpoint, question, on_piece, toolbox, resume)
+        except UsageLimitExceeded as error:
+            text = f"The model wanted more than {ROUNDS} rounds of tool calls in one turn."
+            raise ModelFailed("model.too_many_rounds", text, hint="Send a prompt that says how to go on.") from error
         except ModelHTTPError as error:
             if http.refusal is not None:
                 raise http.refusal from error
@@ -94,41 +111,79 @@ class PydanticAiModel:
             raise _bad_answer(endpoint, error) from error
 
 
-async def _run(
-    http: httpx2.AsyncClient, endpoint: Endpoint, question: Question, on_piece: Callable[[str], None]
-) -> Usage:
+async def _run(  # noqa: PLR0917 - the port and its transport
+    http: httpx2.AsyncClient,
+    endpoint: Endpoint,
+    question: Question,
+    on_piece: Callable[[str], None],
+    toolbox: Toolbox | None,
+    resume: Resume | None,
+) -> Answered:
     client = openai.AsyncOpenAI(
         base_url=endpoint.base_url,
         api_key=endpoint.api_key or "none",
         http_client=http,
         max_retries=RETRIES,
     )
-    agent = Agent(OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=client)))
+    model = OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=client))
     settings = LOCAL.copy() if endpoint.provider == "local" else OpenAIChatModelSettings()
     if endpoint.is_small:
         settings["frequency_penalty"] = SMALL_PENALTY
     if endpoint.max_output_tokens is not None:
         settings["max_tokens"] = endpoint.max_output_tokens
-    usage = Usage()
+    earlier = _history(question.earlier)
+    leg = Leg(toolbox, resume)
+    said = Said(on_piece, is_going_on=resume is not None)
+    agent: Agent[None, str | DeferredToolRequests] = Agent(
+        model, output_type=leg.output_type, tools=leg.tools, retries=RETRIES_OF_CALLS
+    )
     async with agent.run_stream_events(
-        question.prompt,
+        None if resume is not None else question.prompt,
         instructions=question.instructions,
-        message_history=_history(question.earlier),
+        message_history=[*earlier, *leg.messages],
+        deferred_tool_results=leg.results,
         model_settings=settings,
+        usage_limits=UsageLimits(request_limit=max(1, ROUNDS - leg.requests)),
     ) as events:
         async for event in events:
             if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
-                on_piece(event.part.content)
+                said.piece(event.part.content)
             elif isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
-                on_piece(event.delta.content_delta)
+                said.piece(event.delta.content_delta)
+            elif isinstance(event, FunctionToolCallEvent):
+                said.pause()
             elif isinstance(event, AgentRunResultEvent):
-                spent = event.result.usage
-                usage = Usage(input_tokens=spent.input_tokens, output_tokens=spent.output_tokens)
-                # Some servers leave out the reason of the end, some the usage; a stream without both was cut off.
-                has_reason = "finish_reason" in (event.result.response.provider_details or {})
-                if not has_reason and not spent.output_tokens:
-                    raise _broke_off(endpoint, "the stream ended without saying that it is the end")
-    return usage
+                result = event.result
+    spent = result.usage
+    usage = Usage(input_tokens=spent.input_tokens, output_tokens=spent.output_tokens)
+    if isinstance(result.output, DeferredToolRequests):
+        return Answered(usage, leg.pause(result.output, result.all_messages()[len(earlier) :], spent.requests))
+    # Some servers leave out the reason of the end, some the usage; a stream without both was cut off.
+    has_reason = "finish_reason" in (result.response.provider_details or {})
+    if not has_reason and not spent.output_tokens:
+        raise _broke_off(endpoint, "the stream ended without saying that it is the end")
+    return Answered(usage)
+
+
+class Said:
+    """The text of a turn: what is said before and after a tool was used are paragraphs of it."""
+
+    def __init__(self, on_piece: Callable[[str], None], *, is_going_on: bool) -> None:
+        self._on_piece = on_piece
+        self._has_text = is_going_on
+        self._is_paused = is_going_on
+
+    def piece(self, text: str) -> None:
+        """Hand on some text."""
+        if text and self._is_paused:
+            text = f"\n\n{text}"
+        if text:
+            self._is_paused, self._has_text = False, True
+        self._on_piece(text)
+
+    def pause(self) -> None:
+        """A tool is used."""
+        self._is_paused = self._has_text
 
 
 def _history(earlier: Sequence[Line]) -> list[ModelMessage]:
@@ -199,8 +254,11 @@ class Free:
         """Nothing was counted."""
 
 
-async def warm_up() -> None:
+async def warm_up(toolbox: Toolbox | None = None) -> None:
     """Answer one prompt without network, so that everything lazy is built before workers are forked.
+
+    Args:
+        toolbox: tools to offer in it, so that what they need is built, too.
 
     Raises:
         RuntimeError: the warm-up turn did not stream what its transport said.
@@ -210,7 +268,8 @@ async def warm_up() -> None:
         provider="openai", base_url="http://warm.up/v1", model="m", api_key="k", context_tokens=1, max_output_tokens=1
     )
     question = Question("be warm", [Line("user", "hi"), Line("assistant", "hello")], "warm up")
-    await PydanticAiModel(httpx2.MockTransport(_warm_answer)).stream(endpoint, question, heard.append, Free())
+    model = PydanticAiModel(httpx2.MockTransport(_warm_answer))
+    await model.stream(endpoint, question, heard.append, Free(), toolbox=toolbox)
     if "".join(heard) != "warm":
         raise RuntimeError(f"the warm-up turn streamed {heard!r}")
     await asyncio.sleep(0)

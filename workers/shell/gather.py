@@ -13,20 +13,21 @@ class Gatherer:
 
     Args:
         send: called with the piece's number and text.
+        pieces: how many there were before.
     """
 
-    def __init__(self, send: Callable[[int, str], None]) -> None:
+    def __init__(self, send: Callable[[int, str], None], pieces: int = 0) -> None:
         self._send = send
         self._text: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.pieces = 0
+        self.pieces = self._before = pieces
 
     def add(self, text: str) -> None:
         """Take in some text."""
         if not text:
             return
         self._text.append(text)
-        if self.pieces == 0:
+        if self.pieces == self._before:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_S, self.flush)

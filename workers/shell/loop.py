@@ -28,17 +28,20 @@ from protocol.outbox import outbox_path
 from protocol.paths import Home, find_running
 from protocol.processes import descendants_of
 from protocol.views import ErrorView, StopReason, Usage
+from workers.core.calls import Paused
 from workers.core.conversation import Conversation
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
-from workers.models.port import ChatModel, ModelFailed, Question
+from workers.models.port import Answered, ChatModel, ModelFailed, Question
 from workers.shell.children import Children
 from workers.shell.gather import Gatherer
+from workers.shell.journal import ToolJournal
 from workers.shell.outbox import Outbox
 from workers.shell.permits import CoordinatorsPermits
 from workers.shell.restoring import Restoring
 from workers.shell.snapshot import Snapshot, pack
 from workers.shell.title import set_title
+from workers.tools.box import Box, Where
 
 HEARTBEAT_S = 1.0
 # After so long without a word the coordinator may be elsewhere: another one, with its sockets in another folder.
@@ -85,9 +88,11 @@ class Worker:
         self._boot: int | None = None
         self._welcome: m.Welcome | None = None
         self._restoring = Restoring(fork.session, fork.epoch, self._conversation, self._send)
-        self._waiting: m.Deliver | None = None
+        self._waiting: m.Deliver | m.Continue | None = None
         # A question for a snapshot that came before there was a conversation.
         self._wanted: m.SnapshotWanted | None = None
+        self._journal: ToolJournal | None = None
+        self._is_cancelled = False
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
@@ -104,6 +109,10 @@ class Worker:
             m.Restore: self._on_restore,
             m.HistoryBack: self._on_history,
             m.Deliver: self._on_deliver,
+            m.Continue: self._on_deliver,
+            m.CancelTurn: self._on_cancel,
+            m.AskNoted: self._on_ask_noted,
+            m.WriteKnown: self._on_write_known,
             m.Endpoint: self._on_endpoint,
             m.EndpointRefused: self._on_endpoint_refused,
             m.Permit: self._permits.hear,
@@ -142,10 +151,16 @@ class Worker:
         self._mailbox.send(encode(message))
 
     def _say_hello(self) -> None:
-        seq, turn_id = self._turns.in_hand
+        seq, turn_id, leg = self._turns.in_hand
         self._send(
             m.Hello(
-                session=self._session, epoch=self._epoch, token=self._token, pid=os.getpid(), seq=seq, turn_id=turn_id
+                session=self._session,
+                epoch=self._epoch,
+                token=self._token,
+                pid=os.getpid(),
+                seq=seq,
+                turn_id=turn_id,
+                leg=leg,
             )
         )
 
@@ -230,6 +245,15 @@ class Worker:
         if self._is_out_of_memory and self._turns.unconfirmed is None:
             self._leave(EXIT_NO_MEMORY)
 
+    def _on_ask_noted(self, message: m.AskNoted) -> None:
+        hit("worker.ask_noted")
+        if self._turns.confirm_asks(message):
+            self._outbox.trim()
+
+    def _on_write_known(self, message: m.WriteKnown) -> None:
+        if self._journal is not None:
+            self._journal.heard(message)
+
     def _on_endpoint(self, message: m.Endpoint) -> None:
         if self._endpoint is not None and not self._endpoint.done():
             self._endpoint.set_result(message)
@@ -309,24 +333,56 @@ class Worker:
             return "its reply is not confirmed yet"
         return "a process that it started still runs" if descendants_of(os.getpid()) else None
 
-    def _on_deliver(self, deliver: m.Deliver) -> None:
+    def _on_deliver(self, order: m.Deliver | m.Continue) -> None:
         if not self._restoring.is_done:
-            self._waiting = deliver
+            self._waiting = order
             return
         hit("worker.delivered")
-        running = self._turns.accept(deliver, new_id())
+        running = self._turns.accept(order, new_id())
         if running is not None:
+            self._is_cancelled = False
             self._turn = asyncio.create_task(self._answer(running))
+        elif isinstance(order, m.Continue) and self._has_started(order):
+            self._send(self._started_of(order.seq, order.turn_id, order.leg))
+
+    def _has_started(self, order: m.Continue) -> bool:
+        running = self._turns.running
+        return running is not None and (running.seq, running.leg) == (order.seq, order.leg)
+
+    # ---- cancelled
+
+    def _on_cancel(self, order: m.CancelTurn) -> None:
+        """End the turn now; one that has not come yet, or has stopped to ask, ends as if it had been running."""
+        running, kept = self._turns.running, self._turns.unconfirmed
+        if self._waiting is not None and self._waiting.seq == order.seq:
+            self._waiting = None
+        if running is not None and running.seq == order.seq:
+            if self._turn is not None and not self._is_cancelled:
+                self._is_cancelled = True
+                self._turn.cancel()
+        elif isinstance(kept, m.Asked) and kept.seq == order.seq:
+            self._turns.refuse(order.seq)
+            self._end_leg(
+                self._reply_to(order.seq, kept.turn_id, kept.text, "cancelled", kept.usage, kept.pieces, None)
+            )
+        elif kept is None and running is None and self._turns.refuse(order.seq):
+            turn_id = new_id()
+            self._end_leg(self._reply_to(order.seq, turn_id, "", "cancelled", Usage(), 0, None))
 
     # ---- a turn
 
     async def _answer(self, running: Running) -> None:
-        said: list[str] = []
-        gatherer = Gatherer(lambda n, text: self._send_delta(running, n, text))
-        usage, error = Usage(), None
+        """Answer a prompt, or go on with it: this leg ends with a reply, or with a question to a person."""
+        said: list[str] = [running.said]
+        gatherer = Gatherer(lambda n, text: self._send_delta(running, n, text), running.pieces)
+        answered, error = Answered(Usage()), None
         stop_reason: StopReason = "completed"
         try:
-            usage = await self._stream(running, said, gatherer)
+            answered = await self._stream(running, said, gatherer)
+        except asyncio.CancelledError:
+            if not self._is_cancelled:
+                raise
+            stop_reason = "cancelled"
         except ReplyTooLong:
             log.warning("reply cut", extra={"turn": running.turn_id})
         except ModelFailed as failure:
@@ -343,41 +399,101 @@ class Worker:
             error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
         finally:
             self._permits.end()
+        self._journal = None
         gatherer.flush()
         hit("worker.streamed")
         text = cut("".join(said), REPLY_BYTES, CUT_MARK.format(limit=REPLY_BYTES))
+        usage = _sum(running.usage, answered.usage)
+        if answered.paused is not None:
+            asked = self._asked(running, answered.paused, text, usage, gatherer.pieces)
+            if asked is not None:
+                self._end_leg(asked)
+                return
+            stop_reason = "failed"
+            error = ErrorView(code="ask.too_large", message="What the turn asks is too large to be kept.")
         self._conversation.add(running.seq, running.prompt, text, is_whole=stop_reason == "completed")
-        reply = m.Reply(
+        self._end_leg(self._reply_to(running.seq, running.turn_id, text, stop_reason, usage, gatherer.pieces, error))
+
+    def _asked(self, running: Running, paused: Paused, text: str, usage: Usage, pieces: int) -> m.Asked | None:
+        """Return what is asked; None when that is larger than any message may be."""
+        asks = [
+            m.ToolAsk(
+                id=new_id(),
+                call=call.id,
+                kind="approval",
+                tool=call.tool,
+                argv=question.argv,
+                text=question.text,
+                digest=question.digest,
+            )
+            for call, question in paused.questions.values()
+        ]
+        asked = m.Asked(
             session=self._session,
             epoch=self._epoch,
             seq=running.seq,
             turn_id=running.turn_id,
+            leg=running.leg,
+            asks=asks,
+            state=paused.state,
+            text=text,
+            usage=usage,
+            pieces=pieces,
+        )
+        try:
+            encode(asked)
+        except ChatCoordError as failure:
+            log.warning("ask cannot be sent", extra={"turn": running.turn_id, "reason": failure.message})
+            return None
+        return asked
+
+    def _reply_to(  # noqa: PLR0917 - a reply has so many parts
+        self,
+        seq: int,
+        turn_id: str,
+        text: str,
+        stop_reason: StopReason,
+        usage: Usage,
+        pieces: int,
+        error: ErrorView | None,
+    ) -> m.Reply:
+        return m.Reply(
+            session=self._session,
+            epoch=self._epoch,
+            seq=seq,
+            turn_id=turn_id,
             text=text,
             stop_reason=stop_reason,
             usage=usage,
-            pieces=gatherer.pieces,
+            pieces=pieces,
             error=error,
         )
-        try:
-            self._outbox.append(reply)
-        except OSError as failure:  # it is kept in memory, and sent until the coordinator has it
-            log.warning("reply not noted", extra={"turn": running.turn_id, "reason": str(failure)})
-        hit("worker.reply_noted")
-        self._turns.finish(reply)
-        self._hand_over(reply)
-        hit("worker.replied")
 
-    def _hand_over(self, reply: m.Reply) -> None:
-        """Send a reply until it is confirmed."""
-        if self._turns.unconfirmed is reply:
+    def _end_leg(self, end: m.Reply | m.Asked) -> None:
+        """Note what ends the leg, and send it until it is confirmed."""
+        try:
+            self._outbox.append(end)
+        except OSError as failure:  # it is kept in memory, and sent until the coordinator has it
+            log.warning("end of a turn not noted", extra={"turn": end.turn_id, "reason": str(failure)})
+        hit("worker.reply_noted" if isinstance(end, m.Reply) else "worker.ask_noted_down")
+        self._turns.finish(end)
+        self._hand_over(end)
+        hit("worker.replied" if isinstance(end, m.Reply) else "worker.asked")
+
+    def _hand_over(self, end: m.Reply | m.Asked) -> None:
+        """Send what ends a leg until it is confirmed."""
+        if self._turns.unconfirmed is end:
             if not self._mailbox.is_sending:
-                self._send(reply)
+                self._send(end)
             delay_s = RESEND_S * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-            asyncio.get_running_loop().call_later(delay_s, self._hand_over, reply)
+            asyncio.get_running_loop().call_later(delay_s, self._hand_over, end)
+
+    def _started_of(self, seq: int, turn_id: str, leg: int) -> m.Started:
+        return m.Started(session=self._session, epoch=self._epoch, seq=seq, turn_id=turn_id, leg=leg)
 
     async def _note_start(self, running: Running) -> m.Started:
         """Note that a request may be sent from here on, so that no other worker sends it a second time."""
-        started = m.Started(session=self._session, epoch=self._epoch, seq=running.seq, turn_id=running.turn_id)
+        started = self._started_of(running.seq, running.turn_id, running.leg)
         while True:
             try:
                 self._outbox.append(started)
@@ -388,11 +504,11 @@ class Worker:
                 hit("worker.start_noted")
                 return started
 
-    async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Usage:
+    async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Answered:
         endpoint = await self._find_endpoint()
         self._send(await self._note_start(running))
         hit("worker.started")
-        size = 0
+        size = len(running.said)
 
         def on_piece(piece: str) -> None:
             nonlocal size
@@ -412,7 +528,17 @@ class Worker:
             running.prompt,
         )
         self._permits.begin(running.turn_id)
-        return await self._model.stream(endpoint, question, on_piece, self._permits)
+        toolbox = self._toolbox(running, endpoint)
+        return await self._model.stream(
+            endpoint, question, on_piece, self._permits, toolbox=toolbox, resume=running.resume
+        )
+
+    def _toolbox(self, running: Running, endpoint: m.Endpoint) -> Box | None:
+        """Return what the model may use in this leg; nothing for a model that cannot use tools."""
+        self._journal = ToolJournal(self._session, self._epoch, running, self._outbox, self._send, self.children)
+        where = Where(Path.cwd(), f"{self._session}.{self._epoch}", endpoint.tool_timeout_s)
+        box = Box(endpoint.tools, where, self._journal)
+        return box if box.tools else None
 
     async def _find_endpoint(self) -> m.Endpoint:
         self._endpoint = asyncio.get_running_loop().create_future()
@@ -436,3 +562,10 @@ class Worker:
                 text=text,
             )
         )
+
+
+def _sum(first: Usage, second: Usage) -> Usage:
+    return Usage(
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+    )
