@@ -151,7 +151,7 @@ def take_outbox(
             continue  # it is answered
         if turn.prompt is not None and epoch <= turn.prompt.resumed:
             continue  # of the attempt that was interrupted before
-        if turn.is_parked and _is_of_a_stored_leg(record, turn):
+        if _is_of_a_stored_leg(record, turn):
             continue
         is_needed = True
         world.imports[session.id, record.seq] = epoch
@@ -186,8 +186,8 @@ def _turn_of(session: Session, seq: int, now_s: float) -> Turn | None:
 def _is_of_a_stored_leg(record: Record, turn: Turn) -> bool:
     """Say whether the record is of a leg that has asked since: that is in the store, so the record says nothing new."""
     if isinstance(record, Started | Asked):
-        return record.leg <= turn.leg
-    return not isinstance(record, Reply)
+        return record.leg < turn.leg or (turn.is_parked and record.leg == turn.leg)
+    return turn.is_parked and not isinstance(record, Reply)
 
 
 def _note_tool(turn: Turn, record: ToolIntent | ToolDone) -> None:

@@ -272,6 +272,7 @@ class Machine:
 
     def _on_tick(self, event: Ticked, now_s: float) -> Iterator[Effect]:
         self.world.wall_offset_s = event.wall_s - now_s
+        self.world.ticked_s = now_s
         yield from workers.check_heartbeats(self.world, now_s)
         yield from turns.redeliver(self.world, now_s)
         yield from cancelling.watch(self.world, now_s)

@@ -41,7 +41,7 @@ def may_sleep(world: World, session: Session) -> bool:
         and not session.is_pinned
         and not world.is_attached(session.id)
         and world.store_fault is None
-        and (world.stepped_s or 0.0) >= session.rests_until_s
+        and world.ticked_s >= session.rests_until_s
     )
 
 

@@ -289,6 +289,8 @@ class World:
     wall_offset_s: float = 0.0
     # When the last event came, and when the last stall of this process ended.
     stepped_s: float | None = None
+    # When time last counted for what it alone brings: whoever only looks must not be who moves a session.
+    ticked_s: float = 0.0
     resumed_s: float | None = None
     descriptors_used: int = 0
     descriptors_limit: int | None = None

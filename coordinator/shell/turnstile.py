@@ -4,8 +4,9 @@ libzmq takes peers in turn, but what it has given us stands in one inbox in the 
 a peer that sends ten thousand messages a second would fill it, and everybody else would stand behind (faults.md, 39).
 """
 
-# A peer that waits for its answers has one or a few; a program that hands over a hundred prompts at once is served.
-PENDING = 100
+# A peer that waits for its answers has one or a few; a program that hands over two hundred prompts at once is served.
+# So many take the coordinator about 15 ms, which is what others may have to wait for it.
+PENDING = 250
 # How often a peer that sends more is told so.
 TELL_S = 0.5
 

@@ -237,7 +237,8 @@ class Client:
         elif isinstance(request, m.Delete):
             self.world.told_deleted(request.session)
         elif isinstance(request, m.Hibernate):
-            must(message.session.residency in {"hibernated", "queued"}, "5: told to sleep and awake", message)
+            asleep = {"hibernated", "queued", "stopped"}  # or somebody closed it meanwhile
+            must(message.session.residency in asleep, "5: told to sleep and awake", message)
             ledger.counts["sessions hibernated by hand"] += 1
         elif isinstance(request, m.Close):
             self.world.told_closed(request.session)

@@ -315,6 +315,20 @@ def test_an_ask_in_a_dead_workers_outbox_is_asked():
     assert world.dropped == [(session, 1)]
 
 
+def test_an_ask_that_was_answered_is_not_asked_again_because_its_outbox_still_has_it():
+    """The worker died in the leg after it, before it had heard that what it asked was stored."""
+    world, session = asking()
+    world.decide("aa11")
+    turn = f"turn-{session}-1"
+    world.report(session, m.Started, seq=1, turn_id=turn, leg=1)
+    first, second = (m.Started(session=session, epoch=1, seq=1, turn_id=turn, leg=leg) for leg in (0, 1))
+    question = m.Asked(session=session, epoch=1, **asked(session, 1, "aa11"))
+    world.die(session, outbox=(first, question, second))
+
+    assert world.heard(m.Final)[-1].stop_reason == "interrupted"
+    assert world.ask(m.ListAsks).asks == []
+
+
 def test_a_coordinator_that_starts_takes_an_ask_from_an_outbox():
     world = Simulated()
     session = world.new("a")
