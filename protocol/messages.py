@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.views import AskView, ErrorView, HistoryRow, SessionView, Status, StopReason, Usage
+from protocol.views import (
+    AskView,
+    ErrorView,
+    Exported,
+    FoundRow,
+    HistoryRow,
+    ParentView,
+    SessionView,
+    Status,
+    StopReason,
+    Usage,
+    UsageReport,
+)
 
 # Raised when a change would make an older peer misread a message; added fields with defaults do not raise it.
 PROTOCOL_VERSION = 1
@@ -205,6 +217,78 @@ class Delete(Request, frozen=True):
     session: str
 
 
+class Fork(Request, frozen=True):
+    """A new session with the finished turns of another, through the turn of message ``at_seq``; None: all of them.
+
+    The client chooses the id, so that a resend makes no second one; without a name it is NAME-fork.
+    """
+
+    session: str
+    id: str
+    name: str | None = None
+    at_seq: Seq | None = None
+
+
+class Outline(Request, frozen=True):
+    """A session as an export has it, without its messages."""
+
+    session: str
+
+
+class FindOrigin(Request, frozen=True):
+    """Was this imported already? And may a new session have that id?"""
+
+    origin: str
+    id: str
+
+
+class ImportRows(Request, frozen=True):
+    """A part of the conversation of a session that is to be; sent again it does no harm.
+
+    The client chooses the ``batch``, a new id for each attempt.
+    """
+
+    batch: str
+    rows: list[HistoryRow]
+
+
+class ImportSession(Request, frozen=True):
+    """Make a session of the ``messages`` rows that were handed over in a batch; all of it, or nothing.
+
+    A name that is taken, or is none, gets another; a model that is not configured here is the default one.
+    """
+
+    id: str
+    batch: str
+    name: str
+    type: str
+    model: str | None
+    system: str | None
+    cwd: str
+    env: Environment
+    created_at: float
+    last_active_at: float
+    closed: bool
+    archived: bool
+    parent: ParentView | None
+    origin: str
+    messages: Seq
+
+
+class Search(Request, frozen=True):
+    """Look for words in every conversation, without waking any."""
+
+    text: str
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class GetUsage(Request, frozen=True):
+    """What one session, or each, has cost since a time in seconds since 1970."""
+
+    session: str | None
+    since: float | None = None
+
+
 class Listen(Request, frozen=True):
     """Push every change of state to this client."""
 
@@ -297,6 +381,40 @@ class History(Message, frozen=True):
     session: str
     rows: list[HistoryRow]
     more: bool
+
+
+class Outlined(Message, frozen=True):
+    """The answer to Outline; its list of messages is empty."""
+
+    request: int
+    session: Exported
+
+
+class OriginAnswer(Message, frozen=True):
+    """The session that was imported from there, if any, and whether the id is free."""
+
+    request: int
+    session: SessionView | None
+    id_is_free: bool
+
+
+class Found(Message, frozen=True):
+    """What a search found, the newest first; ``more``: there is more than was asked for.
+
+    ``partial``: not every message can be found yet, because the index over an older store is still being made.
+    """
+
+    request: int
+    rows: list[FoundRow]
+    more: bool
+    partial: bool = False
+
+
+class UsageAnswer(Message, frozen=True):
+    """What sessions have cost."""
+
+    request: int
+    usage: UsageReport
 
 
 class StatusAnswer(Message, frozen=True):
@@ -807,6 +925,13 @@ ClientSays = (
     | Wake
     | Mark
     | Delete
+    | Fork
+    | Outline
+    | FindOrigin
+    | ImportRows
+    | ImportSession
+    | Search
+    | GetUsage
     | Listen
     | GetStatus
     | Backup
@@ -822,6 +947,10 @@ ToClient = (
     | Attached
     | Ack
     | History
+    | Outlined
+    | OriginAnswer
+    | Found
+    | UsageAnswer
     | StatusAnswer
     | Refused
     | Changed

@@ -54,6 +54,14 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
         Meta(description="Tokens that this endpoint counted within any 60 s, from which on requests wait."),
     ] = None
+    input_price: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="Price of a million tokens that are sent, for `usage`, in whatever money you count."),
+    ] = None
+    output_price: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="Price of a million tokens that are answered, for `usage`."),
+    ] = None
     tools: Annotated[
         Literal["auto", "yes", "no"],
         Meta(description="Whether it is offered tools; `auto`: an endpoint is, a local model is not."),

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.messages import Asked, ToClient, ToWorker
-from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StatusMemory, StopReason, Usage
+from protocol.views import (
+    ErrorView,
+    ExitCard,
+    HistoryRow,
+    ParentView,
+    PermitsView,
+    SessionCounts,
+    StatusMemory,
+    StopReason,
+    Usage,
+)
 
 # ---- changes to the store; each is committed whole before the core hears of it
 
@@ -26,6 +36,54 @@ class InsertSession:
     peer: bytes
     request: int
     starts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class InsertFork:
+    """A new session with the finished turns of another, through the turn of message ``at_seq`` (None: all of them)."""
+
+    session: str
+    source: str
+    at_seq: int | None
+    name: str
+    number: int
+    at: float
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageRows:
+    """A part of a conversation that is being imported, kept aside until its session is made."""
+
+    batch: str
+    rows: tuple[HistoryRow, ...] = field(repr=False)
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class InsertImported:
+    """A new session with the ``messages`` rows of a batch that was staged."""
+
+    session: str
+    batch: str
+    name: str
+    number: int
+    type: str
+    model: str
+    system: str | None
+    cwd: str
+    env: dict[str, str]
+    created_at: float
+    last_active_at: float
+    closed: bool
+    archived: bool
+    parent: ParentView | None
+    origin: str
+    messages: int
+    peer: bytes
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +131,7 @@ class InsertReply:
     error: ErrorView | None
     unread: bool
     at: float
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +286,9 @@ class SaveActive:
 
 Change = (
     InsertSession
+    | InsertFork
+    | StageRows
+    | InsertImported
     | BumpEpoch
     | InsertPrompt
     | InsertRetry
@@ -282,6 +344,26 @@ class SendHistory:
     request: int
     session: str
     after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendFound:
+    """Look for words in every conversation and send what was found to a client, the newest first."""
+
+    peer: bytes
+    request: int
+    text: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendUsage:
+    """Sum up what one session, or each, spent since a time (seconds since 1970), and send it to a client."""
+
+    peer: bytes
+    request: int
+    session: str | None
+    since: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +531,8 @@ Effect = (
     | SendWorker
     | Commit
     | SendHistory
+    | SendFound
+    | SendUsage
     | SendHistoryBack
     | SendContinue
     | SendAskFate

@@ -10,6 +10,7 @@ from coordinator.core import (
     asks,
     cancelling,
     closing,
+    copying,
     endings,
     governing,
     hibernation,
@@ -28,6 +29,8 @@ from coordinator.core.effects import (
     DeleteSession,
     Effect,
     InsertAsks,
+    InsertFork,
+    InsertImported,
     InsertPrompt,
     InsertReply,
     InsertRetry,
@@ -45,6 +48,7 @@ from coordinator.core.effects import (
     SendHistoryBack,
     SendRestore,
     SendWorker,
+    StageRows,
     StartTimer,
 )
 from coordinator.core.events import (
@@ -205,6 +209,9 @@ class Machine:
     # ---- the store
 
     def _on_committed(self, event: Committed, now_s: float) -> Iterator[Effect]:
+        if isinstance(event.change, StageRows):
+            yield SendClient(event.change.peer, m.Done(request=event.change.request))
+            return
         self.world.unsaved.pop(storage.subject(event.change), None)  # a newer value is durable
         session = self.world.sessions.get(getattr(event.change, "session", None) or "")
         if session is None:
@@ -212,6 +219,8 @@ class Machine:
         match event.change:
             case InsertSession():
                 yield from requests.on_session_inserted(self.world, session, event.change, event.outcome, now_s)
+            case InsertFork() | InsertImported():
+                yield from copying.on_inserted(self.world, session, event.change, event.outcome)
             case BumpEpoch():
                 yield from workers.on_epoch(self.world, session, event.outcome, now_s)
             case InsertPrompt() | InsertRetry():
@@ -344,6 +353,8 @@ class Machine:
             is_pinned=stored.pinned,
             is_archived=stored.archived,
             draft=stored.draft,
+            parent=stored.parent,
+            origin=stored.origin,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:

@@ -3,7 +3,19 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import asks, cancelling, closing, hibernation, marks, memory, prompts, storage, workers
+from coordinator.core import (
+    asks,
+    cancelling,
+    closing,
+    copying,
+    finding,
+    hibernation,
+    marks,
+    memory,
+    prompts,
+    storage,
+    workers,
+)
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -386,6 +398,13 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Wake: hibernation.awaken,
     m.Mark: marks.mark,
     m.Delete: marks.delete,
+    m.Fork: copying.fork,
+    m.Outline: copying.outline,
+    m.FindOrigin: copying.find_origin,
+    m.ImportRows: copying.stage,
+    m.ImportSession: copying.take_in,
+    m.Search: finding.search,
+    m.GetUsage: finding.usage,
     m.Listen: _listen,
     m.Backup: _backup,
     m.GetStatus: _status,

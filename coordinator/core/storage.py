@@ -14,6 +14,8 @@ from coordinator.core.effects import (
     Commit,
     DeleteSession,
     Effect,
+    InsertFork,
+    InsertImported,
     InsertPrompt,
     InsertRetry,
     InsertSession,
@@ -25,6 +27,7 @@ from coordinator.core.effects import (
     SaveName,
     SaveSnapshot,
     SendClient,
+    StageRows,
 )
 from coordinator.core.events import CommitFailed, StoreTurned
 from coordinator.core.lifecycle import Residency
@@ -62,12 +65,15 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
     if isinstance(change, SaveActive):
         world.unsaved[subject(change)] = change
         return
+    if isinstance(change, StageRows):
+        yield SendClient(change.peer, refusal(change.request, error))
+        return
     if change.session not in world.sessions:  # it was deleted meanwhile, so what was asked of it is refused
         if isinstance(change, InsertPrompt | InsertRetry | SaveName | SaveMark | DeleteSession):
             yield SendClient(change.peer, refusal(change.request, error))
         return
     match change:
-        case InsertSession():
+        case InsertSession() | InsertFork() | InsertImported():
             world.remove(world.session(change.session))
             yield SendClient(change.peer, refusal(change.request, error))
         case InsertPrompt() | InsertRetry():
@@ -107,5 +113,7 @@ def offer_again(world: World) -> Iterator[Effect]:
 
 def subject(change: Change) -> tuple[object, ...]:
     """Return what a change is about: of several about the same, only the last is worth committing again."""
-    about = change.client if isinstance(change, SaveActive) else change.session
+    about = getattr(change, "session", None)
+    if isinstance(change, SaveActive):
+        about = change.client
     return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)

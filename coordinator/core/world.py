@@ -15,7 +15,7 @@ from coordinator.core.restarts import RestartBudget
 from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
-from protocol.views import ExitCard, Memory, MemoryPoint, TreeMemory, Usage
+from protocol.views import ExitCard, Memory, MemoryPoint, ParentView, TreeMemory, Usage
 
 # The client whose active session is kept in the store: one-shot commands share it.
 COMMAND_LINE = "cli"
@@ -160,6 +160,8 @@ class Session:
     is_pinned: bool = False
     is_archived: bool = False
     draft: str = ""
+    parent: ParentView | None = None
+    origin: str | None = None
     waiting_since: float | None = None
     messages: int = 0
     tokens: int = 0
@@ -224,6 +226,12 @@ class Session:
     def holds_slot(self) -> bool:
         """Say whether it counts against max_active_sessions."""
         return self.residency in HOLDS_SLOT
+
+    @property
+    def unanswered(self) -> int:
+        """How many prompts have no reply that is durable, the one that runs included."""
+        prompts = {prompt.seq for prompt in self.waiting} | self.ending
+        return len(prompts | ({self.turn.seq} if self.turn else set()))
 
     @property
     def needs_person(self) -> bool:

@@ -12,9 +12,9 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
-from coordinator.shell import ask_records
+from coordinator.shell import ask_records, copying
 from protocol.limits import BODY_BYTES, PAGE_BYTES
-from protocol.views import ErrorView, ExitCard, HistoryRow
+from protocol.views import ErrorView, ExitCard, HistoryRow, ParentView
 
 TOKEN_BYTES = 32
 # Rows of one page at most, however small they are.
@@ -31,7 +31,8 @@ OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active")
 
 
 def next_boot(db: sqlite3.Connection) -> int:
-    """Count this start of the coordinator."""
+    """Count this start of the coordinator, and forget what an import that never ended had handed over."""
+    db.execute("DELETE FROM staged")
     db.execute("INSERT INTO meta VALUES ('boot', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
     return int(db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0])
 
@@ -82,6 +83,8 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             pinned=bool(row["pinned"]),
             archived=bool(row["archived"]),
             draft=row["draft"],
+            parent=None if row["parent"] is None else ParentView(session=row["parent"], seq=row["parent_seq"]),
+            origin=row["origin"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
     )
@@ -132,6 +135,21 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
         ),
     )
     return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
+
+
+@apply.register
+def _(change: e.InsertFork, db: sqlite3.Connection) -> Outcome:
+    return copying.fork(change, db)
+
+
+@apply.register
+def _(change: e.StageRows, db: sqlite3.Connection) -> Outcome:
+    return copying.stage(change, db)
+
+
+@apply.register
+def _(change: e.InsertImported, db: sqlite3.Connection) -> Outcome:
+    return copying.take_in(change, db)
 
 
 @apply.register
@@ -210,7 +228,7 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
     seq = _next_seq(db, change.session)
     db.execute(
         "INSERT INTO messages (session, seq, role, text, reply_to, turn_id, stop_reason, error, input_tokens,"
-        " output_tokens, at) VALUES (?, ?, 'assistant', ?, ?, ?, ?, ?, ?, ?, ?)",
+        " output_tokens, at, model) VALUES (?, ?, 'assistant', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             seq,
@@ -222,6 +240,7 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
             change.usage.input_tokens,
             change.usage.output_tokens,
             change.at,
+            change.model,
         ),
     )
     db.execute(
@@ -303,6 +322,12 @@ def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.DeleteSession, db: sqlite3.Connection) -> Outcome:
+    # An import may bring the id back, and a worker is known by id and epoch: none of its epochs comes again.
+    db.execute(
+        "INSERT INTO meta SELECT 'epochs', epoch FROM sessions WHERE id = ?"
+        " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+        (change.session,),
+    )
     for table in OF_SESSIONS:
         db.execute(f"DELETE FROM {table} WHERE session = ?", (change.session,))  # noqa: S608 - our own words
     db.execute("DELETE FROM sessions WHERE id = ?", (change.session,))
