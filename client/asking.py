@@ -8,7 +8,9 @@ from pathlib import Path
 from client.connection import Connection
 from client.starting import connect
 from protocol import messages as m
+from protocol.errors import ValueIllegal
 from protocol.ids import new_id
+from protocol.limits import SEARCH_BYTES
 from protocol.paths import Home
 from protocol.settings import Settings, load_settings
 from protocol.views import AskView, SessionView
@@ -31,6 +33,21 @@ async def get_session(connection: Connection, session: str | None) -> SessionVie
     """Return one session by name, number or id; the active one for None."""
     answer = await connection.ask(m.GetSession(request=connection.number(), session=session), m.SessionAnswer)
     return answer.session
+
+
+async def search(connection: Connection, text: str, limit: int = 50) -> m.Found:
+    """Return the messages that have every word of a text, the newest first.
+
+    Raises:
+        ValueIllegal: it is longer than a search may be; nothing was sent.
+    """
+    plain = text.encode(errors="replace")
+    if len(plain) > SEARCH_BYTES:
+        raise ValueIllegal(
+            f"A search of {len(plain)} bytes is too long; {SEARCH_BYTES} are allowed.", hint="Shorten it."
+        )
+    order = m.Search(request=connection.number(), text=plain.decode(), limit=limit)
+    return await connection.ask(order, m.Found)
 
 
 async def all_sessions(connection: Connection, *, waiting: bool, everything: bool) -> list[SessionView]:

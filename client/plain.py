@@ -8,6 +8,7 @@ import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 
+from client import slash
 from client.asking import all_sessions, connected, create, get_session, pick_session
 from client.asks import Asks
 from client.connection import Back, Connection, Gone
@@ -92,6 +93,9 @@ class Plain:
             "hibernate": self._hibernate,
             "wake": self._wake,
             "pin": self._pin,
+            "fork": self._fork,
+            "search": self._search,
+            "export": self._export,
             "session-name": self._session_name,
             "help": self._help,
         }
@@ -293,6 +297,17 @@ class Plain:
         assert answer.session is not None  # noqa: S101 - a rename is always answered with its session
         self._session = answer.session
         say(f"The session is named {self._session.name!r} now.")
+
+    async def _fork(self, rest: str) -> None:
+        session = await slash.fork(self._connection, self._session.id, rest)
+        say(f"Session {session.name!r} begins with {session.messages} messages.")
+        await self._enter(session)
+
+    async def _search(self, rest: str) -> None:
+        say(await slash.look_for(self._connection, rest))
+
+    async def _export(self, rest: str) -> None:
+        say(await slash.export(self._connection, self._session.id, rest))
 
     async def _session_name(self, rest: str) -> None:
         if rest:
