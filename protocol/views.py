@@ -101,7 +101,10 @@ class AskView(View, frozen=True):
 
 
 class SessionView(View, frozen=True):
-    """One session as lists show it. Times are seconds since 1970."""
+    """One session as lists show it. Times are seconds since 1970.
+
+    ``proposed_type`` is what its first prompts look like, when that is another type than it has.
+    """
 
     id: str
     name: str
@@ -129,6 +132,9 @@ class SessionView(View, frozen=True):
     memory: Memory
     created_at: float
     last_active_at: float
+    group: str | None = None
+    template: str | None = None
+    proposed_type: str | None = None
 
 
 class HistoryRow(View, frozen=True):

@@ -86,6 +86,10 @@ class StoredSession:
     pinned: bool = False
     archived: bool = False
     draft: str = ""
+    group: str | None = None
+    template: str | None = None
+    is_named: bool = True
+    proposed_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
