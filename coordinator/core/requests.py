@@ -35,6 +35,7 @@ from protocol.errors import (
     NameTaken,
     SessionClosed,
     SessionLimit,
+    TemplateUnknown,
     ValueIllegal,
 )
 from protocol.ids import is_id
@@ -156,7 +157,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
             raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
     if order.template is not None and order.template not in world.settings.templates:
         hint = "A coordinator that runs knows the templates of its start: `chat-coord restart`."
-        raise ValueIllegal(f"There is no template {order.template[:64]!r}.", hint=hint)
+        raise TemplateUnknown(f"There is no template {order.template[:64]!r}.", hint=hint)
     number = world.roll.free_number()
     name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
     if not world.has_descriptors:
