@@ -47,6 +47,7 @@ from protocol.views import SESSION_TYPES, SessionView
 def command(
     context: click.Context,
     /,
+    *,
     name: str | None,
     template: str | None,
     worktree: str | None,
