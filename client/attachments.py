@@ -92,14 +92,16 @@ def _read(path: Path, shown: str) -> str:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise AttachmentBad(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    with open(file, "rb") as opened:  # noqa: PTH123 - it is open already
+    try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise AttachmentBad(f"{shown} is no regular file.")
-        try:
+        with open(file, "rb", closefd=False) as opened:
             data = opened.read(PROMPT_BYTES + 1)
-        except OSError as error:
-            raise AttachmentBad(f"{shown} cannot be read: {error.strerror}.") from error
+    except OSError as error:
+        raise AttachmentBad(f"{shown} cannot be read: {error.strerror}.") from error
+    finally:
+        os.close(file)
     if len(data) > PROMPT_BYTES:
         size = max(status.st_size, len(data))
         raise PromptTooLarge(f"{shown} has {size} bytes; a prompt may have {PROMPT_BYTES}.", limit=PROMPT_BYTES)
