@@ -27,7 +27,7 @@ STOP_WORDS = """
 about all am an and any are as at be been but by can could do does for from get give had has have hello help hey
 hi how if in into is it its just let like make me my need no not of on one or our out please should so some tell
 than thank thanks that the their them then there these they this to up us use want was we were what when where
-which who why will with would write you your
+which who why will with would write you your did said say see show know think go going more now then really very
 aber als am auch auf aus bei bin bitte das dass dem den der des die du ein eine einem einen einer er es für hallo
 ich im in ist kannst mein mich mir mit nach nicht oder sich sie sind und uns vom von war was wenn wer wie wir wird
 zu zum zur
