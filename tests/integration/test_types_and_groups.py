@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.model_server import ModelServer
-from tests.support.product import Product, wait_for
+from tests.support.product import COMMAND, Product, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +38,16 @@ def test_a_type_changes_what_the_model_is_told_and_what_its_tools_may_do(product
 
     assert not (folder / "ran.txt").exists()
     assert product.json("inbox") == []
+    assert product.session("a")["type"] == "review"
+
+
+def test_a_tool_cannot_change_the_rules_that_it_is_under(product: Product, model: ModelServer):
+    product.use_model(model.url, more='[types.review.tools.run_command]\nrule = "allow"')
+    product.run("new", "a", "--type", "review")
+    command = use("run_command", command=f"{COMMAND} --home {product.home} type a development; echo code $?")
+    product.run("send", "a", command)
+
+    assert "code 1" in model.calls[-1].results[0]
     assert product.session("a")["type"] == "review"
 
 
