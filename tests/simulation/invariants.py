@@ -324,6 +324,10 @@ class Invariants:
     def ordered(self, change: e.Change) -> None:
         """Judge a change before it is queued."""
         kind = type(change)
+        if kind is e.SaveName and change.is_auto:
+            self._world.ledger.counts["sessions named after a prompt"] += 1
+        elif kind is e.SaveMark and change.mark == "proposed_type":
+            self._world.ledger.counts["types proposed"] += 1
         if kind is e.SaveClosed:
             self._closing[change.session] = True
         elif kind is e.InsertSession:
