@@ -50,12 +50,14 @@ async def search(connection: Connection, text: str, limit: int = 50) -> m.Found:
     return await connection.ask(order, m.Found)
 
 
-async def all_sessions(connection: Connection, *, waiting: bool, everything: bool) -> list[SessionView]:
-    """Return the list, page after page."""
+async def all_sessions(
+    connection: Connection, *, waiting: bool, everything: bool, group: str | None = None
+) -> list[SessionView]:
+    """Return the list, page after page; of one group alone, if any."""
     sessions: list[SessionView] = []
     while True:
         order = m.ListSessions(
-            request=connection.number(), offset=len(sessions), waiting=waiting, everything=everything
+            request=connection.number(), offset=len(sessions), waiting=waiting, everything=everything, group=group
         )
         page = await connection.ask(order, m.SessionsAnswer)
         sessions += page.sessions
@@ -107,18 +109,26 @@ async def create(
     system: str | None = None,
     cwd: str | None = None,
     queue: bool = True,
+    group: str | None = None,
+    template: str | None = None,
+    key: str | None = None,
 ) -> SessionView:
-    """Make a session; when this returns it is committed. With ``queue`` it waits in line when no slot is free."""
+    """Make a session; when this returns it is committed.
+
+    With ``queue`` it waits in line when no slot is free. ``key`` is its id, when that had to be known before.
+    """
     order = m.Create(
         request=connection.number(),
-        id=new_id(),
+        id=key or new_id(),
         name=name,
-        type=session_type or "development",
+        type=session_type or "",
         model=model,
         system=system,
         cwd=cwd or str(Path.cwd()),
         env=session_env(load_settings(home.config)),
         queue=queue,
+        group=group,
+        template=template,
     )
     answer = await connection.ask(order, m.SessionAnswer)
     assert answer.session is not None  # noqa: S101 - a create is always answered with its session

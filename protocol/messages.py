@@ -88,7 +88,8 @@ class ClientPing(Message, frozen=True):
 class Create(Request, frozen=True):
     """A new session. The client chooses the id, so that a resend makes no second one.
 
-    ``queue``: when no slot is free it waits in line; otherwise it is refused.
+    ``queue``: when no slot is free it waits in line; otherwise it is refused. ``type`` is "" when none was chosen.
+    ``template`` names whose rules of tools it has; what else is in a template comes with the order.
     """
 
     id: str
@@ -99,6 +100,8 @@ class Create(Request, frozen=True):
     cwd: str
     env: Environment
     queue: bool = True
+    group: str | None = None
+    template: str | None = None
 
 
 class Submit(Request, frozen=True):
@@ -127,11 +130,12 @@ class Fetch(Request, frozen=True):
 
 
 class ListSessions(Request, frozen=True):
-    """The list, a page at a time."""
+    """The list, a page at a time; of one group alone, if any."""
 
     offset: Seq
     waiting: bool
     everything: bool
+    group: str | None = None
 
 
 class GetSession(Request, frozen=True):
@@ -204,10 +208,10 @@ class Wake(Request, frozen=True):
 
 
 class Mark(Request, frozen=True):
-    """Note something on a session: that it is pinned or archived (True or False), or a draft (a text)."""
+    """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type."""
 
     session: str
-    mark: Literal["pinned", "archived", "draft"]
+    mark: Literal["pinned", "archived", "draft", "type"]
     value: bool | str
 
 
@@ -894,6 +898,13 @@ class Renamed(Message, frozen=True):
     name: str
 
 
+class Retyped(Message, frozen=True):
+    """The session has another type, and with it perhaps another system prompt: from the next request on."""
+
+    type: str
+    system: str | None
+
+
 class Leave(Message, frozen=True):
     """End the process cleanly."""
 
@@ -1002,6 +1013,7 @@ ToWorker = (
     | SnapshotWanted
     | ToolEnded
     | Renamed
+    | Retyped
     | Leave
     | Refused
 )

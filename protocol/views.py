@@ -111,7 +111,7 @@ class SessionView(View, frozen=True):
     """One session as lists show it. Times are seconds since 1970.
 
     ``unanswered`` counts the prompts that have no reply yet, the one that runs included; ``origin`` names what it was
-    imported from.
+    imported from; ``proposed_type`` is what its first prompts look like, when that is another type than it has.
     """
 
     id: str
@@ -143,6 +143,9 @@ class SessionView(View, frozen=True):
     unanswered: int = 0
     parent: ParentView | None = None
     origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    proposed_type: str | None = None
 
 
 class HistoryRow(View, frozen=True):

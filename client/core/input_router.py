@@ -25,6 +25,7 @@ COMMANDS = {
     "fork": "/fork [SEQ]  a new session that begins with this conversation (through that message), and switch to it",
     "search": "/search TEXT  look for words in every conversation",
     "export": "/export [FILE]  write this conversation into a file: .md, .json or .html",
+    "type": "/type [debug|planning|development|review]  show this session's type, or change it",
     "session-name": "/session-name [NEW]  show this session's name, or change it",
     "logs": "/logs  the last lines of this session's log",
     "status": "/status  the coordinator at a glance",

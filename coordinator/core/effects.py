@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import Asked, ToClient, ToWorker
+from protocol.messages import Asked, ToClient, ToolRule, ToWorker
 from protocol.views import (
     ErrorView,
     ExitCard,
@@ -36,6 +36,9 @@ class InsertSession:
     peer: bytes
     request: int
     starts: bool = True
+    group: str | None = None
+    template: str | None = None
+    is_named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +215,13 @@ class SaveExit:
 
 @dataclass(frozen=True, slots=True)
 class SaveName:
-    """Another name."""
+    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it."""
 
     session: str
     name: str
     peer: bytes
     request: int
+    is_auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +240,13 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What a person noted on a session: that it is pinned or archived, or a prompt that is not sent yet."""
+    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type.
+
+    A type that is only proposed comes from the prompts; nobody waits for it, so ``peer`` is empty.
+    """
 
     session: str
-    mark: Literal["pinned", "archived", "draft"]
+    mark: Literal["pinned", "archived", "draft", "type", "proposed_type"]
     value: bool | str
     peer: bytes
     request: int
@@ -447,10 +454,14 @@ class MakeBackup:
 
 @dataclass(frozen=True, slots=True)
 class SendEndpoint:
-    """Find where a model answers, start the embedded server if it is that one, and tell the worker."""
+    """Find where a model answers, start the embedded server if it is that one, and tell the worker.
+
+    ``rules`` are those of the session's tools.
+    """
 
     peer: bytes
     model: str
+    rules: dict[str, ToolRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

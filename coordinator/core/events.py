@@ -88,6 +88,10 @@ class StoredSession:
     draft: str = ""
     parent: ParentView | None = None
     origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    is_named: bool = True
+    proposed_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

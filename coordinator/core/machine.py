@@ -19,6 +19,7 @@ from coordinator.core import (
     memory,
     prompts,
     requests,
+    session_types,
     storage,
     turns,
     workers,
@@ -190,7 +191,8 @@ class Machine:
                 yield from writes.on_write_wanted(self.world, session, message, now_s)
             case m.EndpointWanted():
                 local_use.used(self.world, session, now_s)
-                yield SendEndpoint(peer, session.model)
+                rules = session_types.rules_of(self.world.settings, session.type, session.template)
+                yield SendEndpoint(peer, session.model, rules)
             case m.PermitWanted():
                 yield from governing.on_wanted(self.world, session, message, now_s)
             case m.PermitReturned():
@@ -355,6 +357,10 @@ class Machine:
             draft=stored.draft,
             parent=stored.parent,
             origin=stored.origin,
+            group=stored.group,
+            template=stored.template,
+            is_named=stored.is_named,
+            proposed_type=stored.proposed_type,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:

@@ -46,6 +46,9 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         unanswered=session.unanswered,
         parent=session.parent,
         origin=session.origin,
+        group=session.group,
+        template=session.template,
+        proposed_type=session.proposed_type,
     )
 
 

@@ -147,7 +147,9 @@ class Session:
     # The epoch of the process that runs, or ran last: hibernation counts the epoch on before that process is dead.
     worker_epoch: int = 0
     token_sha256: bytes = b""
+    # The names that are on their way to the store: what a person wants, and what its prompts say.
     renaming: str | None = None
+    naming: str | None = None
     is_committed: bool = True
     has_process: bool = False
     peer: bytes | None = None
@@ -162,6 +164,13 @@ class Session:
     draft: str = ""
     parent: ParentView | None = None
     origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    # A person named it, or it got a name from its prompts: that stays.
+    is_named: bool = True
+    # What its prompts look like, if that is another type; nothing is proposed to a person who chose one.
+    proposed_type: str | None = None
+    is_type_chosen: bool = True
     waiting_since: float | None = None
     messages: int = 0
     tokens: int = 0

@@ -85,6 +85,10 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             draft=row["draft"],
             parent=None if row["parent"] is None else ParentView(session=row["parent"], seq=row["parent_seq"]),
             origin=row["origin"],
+            group=row["grp"],
+            template=row["template"],
+            is_named=bool(row["named"]),
+            proposed_type=row["proposed_type"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
     )
@@ -118,7 +122,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
     digest = hashlib.sha256(token).digest()
     db.execute(
         "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
-        " last_active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_active_at, grp, template, named) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             change.name,
@@ -132,6 +136,9 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
             digest,
             change.at,
             change.at,
+            change.group,
+            change.template,
+            change.is_named,
         ),
     )
     return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
@@ -310,13 +317,15 @@ def _(change: e.SaveExit, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
-    db.execute("UPDATE sessions SET name = ? WHERE id = ?", (change.name, change.session))
+    db.execute("UPDATE sessions SET name = ?, named = 1 WHERE id = ?", (change.name, change.session))
     return Outcome()
 
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of three words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of five words
+    if change.mark == "type":
+        db.execute("UPDATE sessions SET proposed_type = NULL WHERE id = ?", (change.session,))
     return Outcome()
 
 

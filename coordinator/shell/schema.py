@@ -40,6 +40,7 @@ CREATE TABLE sessions (
     closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
     exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL,
     pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT '',
+    grp TEXT, template TEXT, named INTEGER NOT NULL DEFAULT 1, proposed_type TEXT,
     parent TEXT, parent_seq INTEGER, origin TEXT
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
@@ -69,6 +70,9 @@ MIGRATIONS = {
     2: "ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN draft TEXT NOT NULL DEFAULT '';"
+    " ALTER TABLE sessions ADD COLUMN grp TEXT; ALTER TABLE sessions ADD COLUMN template TEXT;"
+    " ALTER TABLE sessions ADD COLUMN named INTEGER NOT NULL DEFAULT 1;"
+    " ALTER TABLE sessions ADD COLUMN proposed_type TEXT;"
     " CREATE TABLE snapshots (session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL,"
     " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));"
     " ALTER TABLE sessions ADD COLUMN parent TEXT;"

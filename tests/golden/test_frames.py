@@ -206,6 +206,13 @@ SAMPLES: list[object] = [
     m.Restore(snapshot=b"\x00\xff", rows=[ROW], more=False),
     m.Renamed(name="b"),
     m.Leave(),
+    m.Retyped(type="review", system="Be strict."),
+    m.Mark(request=22, session="a", mark="type", value="review"),
+    m.Create(
+        request=1, id="0123456789abcdef", name="a", type="", model=None, system=None, cwd="/", env={}, group="g",
+        template="t",
+    ),
+    m.ListSessions(request=4, offset=0, waiting=False, everything=False, group="g"),
     m.ToolEnded(reason="too large"),
     m.Part(transfer=1, n=0, last=True, crc=7, data=b"\x00\xff"),
     m.PartAck(transfer=1, n=0),

@@ -17,11 +17,14 @@ FIRST_RESEND_S = 0.4
 LONGEST_RESEND_S = 5.0
 ANSWER_S = 15.0
 NAMES = [f"s{i}" for i in range(8)]
+# What makes names and proposals of types; the same few, so that names are wanted twice.
+SAYINGS = ("", "", " harbour cranes rusting", " plan the roadmap", " traceback error crash")
 OTHER = "another text under a key that was used"
 IMPORTED = (
     HistoryRow(seq=1, role="user", text="asked there", turn_id=None, stop_reason=None, at=1.0),
     HistoryRow(seq=2, role="assistant", text="said", turn_id="t", stop_reason="completed", at=1.0, reply_to=1),
 )
+GROUPS = ("g1", "g2")
 TYPES = ("debug", "planning", "development", "review")
 
 
@@ -119,8 +122,9 @@ class Client:
         if not sessions or (len(world.disk.sessions) < world.most_sessions and rng.random() < 0.05):
             name = None if rng.random() < 0.3 else rng.choice(NAMES)
             key = f"{world.next_id():016x}"
-            order = {"type": rng.choice(TYPES), "model": None, "system": None, "cwd": "/", "env": {}}
+            order = {"type": rng.choice((*TYPES, "")), "model": None, "system": None, "cwd": "/", "env": {}}
             order["queue"] = rng.random() < 0.7
+            order["group"] = rng.choice((None, None, *GROUPS))
             return m.Create(request=number, id=key, name=name, **order)
         if self._batch is not None and rng.random() < 0.5:
             return self._import(number, "")
@@ -132,7 +136,8 @@ class Client:
 
     def _submit(self, number: int, session: str) -> m.Request:
         idem, follow = self._idem(), self.world.time.chance(0.4)
-        return m.Submit(request=number, session=session, idem=idem, text=f"prompt {idem}.", follow=follow)
+        text = f"prompt {idem}.{self.world.time.rng.choice(SAYINGS)}"
+        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow)
 
     def _retry(self, number: int, session: str) -> m.Request:
         return m.Retry(request=number, session=session, idem=self._idem(), follow=True)
@@ -156,8 +161,10 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft"))
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type"))
         value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        if mark == "type":
+            value = self.world.time.rng.choice(TYPES)
         return m.Mark(request=number, session=session, mark=mark, value=value)
 
     def _delete(self, number: int, session: str) -> m.Request:
@@ -192,7 +199,8 @@ class Client:
 
     def _list(self, number: int, session: str) -> m.Request:
         waiting, everything = self.world.time.chance(0.5), self.world.time.chance(0.5)
-        return m.ListSessions(request=number, offset=0, waiting=waiting, everything=everything)
+        group = self.world.time.rng.choice((None, None, *GROUPS))
+        return m.ListSessions(request=number, offset=0, waiting=waiting, everything=everything, group=group)
 
     def _get(self, number: int, session: str) -> m.Request:
         return m.GetSession(request=number, session=session if self.world.time.chance(0.5) else None)

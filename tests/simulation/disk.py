@@ -68,6 +68,9 @@ class Stored:
     draft: str = ""
     parent: ParentView | None = None
     origin: str | None = None
+    type: str = ""
+    proposed_type: str | None = None
+    is_named: bool = True
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
     rows: list[Row] = field(default_factory=list)
@@ -113,6 +116,7 @@ class Disk:
 
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
         self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
+        row.type, row.is_named = change.type, change.is_named
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
@@ -283,9 +287,12 @@ class Disk:
             case e.SaveExit():
                 row.card = change.card
             case e.SaveName():
-                row.name = change.name
+                must(not (change.is_auto and row.is_named), "a session that a person named was named again", change)
+                row.name, row.is_named = change.name, True
             case e.SaveMark():
                 setattr(row, change.mark, change.value)
+                if change.mark == "type":
+                    row.proposed_type = None
             case e.DeleteSession():
                 self.epochs = max(self.epochs, row.epoch)
                 del self.sessions[change.session]
@@ -307,7 +314,7 @@ class Disk:
                 id=key,
                 name=row.name,
                 number=row.born.number,
-                type=row.born.type,
+                type=row.type,
                 model=row.born.model,
                 system=row.born.system,
                 cwd=row.born.cwd,
@@ -333,6 +340,10 @@ class Disk:
                 draft=row.draft,
                 parent=row.parent,
                 origin=row.origin,
+                group=row.born.group,
+                template=row.born.template,
+                is_named=row.is_named,
+                proposed_type=row.proposed_type,
             )
             for key, row in self.sessions.items()
         )

@@ -204,19 +204,8 @@ class Invariants:
         ending = {(j.session, j.reply_to) for j in self._coordinator.queued if isinstance(j, e.InsertReply)}
         for old in stored:
             new = self._core.sessions[old.id]
-            same = (
-                "name",
-                "number",
-                "type",
-                "model",
-                "system",
-                "cwd",
-                "env",
-                "messages",
-                "exit_card",
-                "parent",
-                "origin",
-            )
+            same = ("name", "number", "type", "model", "system", "cwd", "env", "messages", "exit_card")
+            same += ("parent", "origin", "group", "template", "is_named", "proposed_type")
             changed = [(what, getattr(old, what), getattr(new, what)) for what in same]
             must(all(a == b for _, a, b in changed), "5: a session came back changed", old.id, changed)
             known = [prompt.seq for prompt in new.waiting] + ([new.turn.seq] if new.turn else [])
@@ -343,6 +332,10 @@ class Invariants:
     def ordered(self, change: e.Change) -> None:
         """Judge a change before it is queued."""
         kind = type(change)
+        if kind is e.SaveName and change.is_auto:
+            self._world.ledger.counts["sessions named after a prompt"] += 1
+        elif kind is e.SaveMark and change.mark == "proposed_type":
+            self._world.ledger.counts["types proposed"] += 1
         if kind is e.SaveClosed:
             self._closing[change.session] = True
         elif kind is e.InsertSession:

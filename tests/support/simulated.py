@@ -82,7 +82,8 @@ class SimulatedStore:
         self.sessions[change.session] = {
             "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
             "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
-            "pinned": False, "archived": False, "draft": "",
+            "pinned": False, "archived": False, "draft": "", "type": change.type, "proposed_type": None,
+            "is_named": change.is_named,
         }  # fmt: skip
         self.messages[change.session] = []
         return self._bump(change) if change.starts else ev.Outcome(epoch=0)
@@ -146,9 +147,11 @@ class SimulatedStore:
             case e.SaveExit():
                 row["card"] = change.card
             case e.SaveName():
-                row["name"] = change.name
+                row.update(name=change.name, is_named=True)
             case e.SaveMark():
                 row[change.mark] = change.value
+                if change.mark == "type":
+                    row["proposed_type"] = None
             case e.SaveClosed():
                 row["closed"] = True
             case e.SaveFailed():
@@ -247,7 +250,7 @@ class SimulatedStore:
                 id=key,
                 name=row["name"],
                 number=row["change"].number,
-                type=row["change"].type,
+                type=row["type"],
                 model=row["change"].model,
                 system=row["change"].system,
                 cwd=row["change"].cwd,
@@ -274,6 +277,10 @@ class SimulatedStore:
                 draft=row["draft"],
                 parent=row.get("parent"),
                 origin=row.get("origin"),
+                group=row["change"].group,
+                template=row["change"].template,
+                is_named=row["is_named"],
+                proposed_type=row["proposed_type"],
             )
             for key, row in self.sessions.items()
         )
