@@ -328,15 +328,8 @@ class Plain:
         say(await slash.export(self._connection, self._session.id, rest))
 
     async def _type(self, rest: str) -> None:
-        if not rest:
-            session = await get_session(self._connection, self._session.id)
-            say(self._session.type if session is None else session.type)
-            return
-        order = m.Mark(request=self._connection.number(), session=self._session.id, mark="type", value=rest)
-        answer = await self._connection.ask(order, m.SessionAnswer)
-        assert answer.session is not None  # noqa: S101 - a mark is always answered with its session
-        self._session = answer.session
-        say(f"Session {self._session.name!r} is of type {self._session.type} now.")
+        self._session = await slash.set_type(self._connection, self._session.id, rest)
+        say(f"Session {self._session.name!r} is of type {self._session.type}.")
 
     async def _session_name(self, rest: str) -> None:
         if rest:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from client.asking import search
+from client.asking import get_session, search
 from client.connection import Connection
 from client.export_files import FORMS, file_name, write_one
 from client.exporting import export_one
@@ -11,7 +11,7 @@ from protocol import messages as m
 from protocol.errors import ValueIllegal
 from protocol.ids import new_id
 from protocol.terminal_safe import clean_line
-from protocol.views import Exported, SessionView
+from protocol.views import SESSION_TYPES, Exported, SessionView
 
 SEARCH_ROWS = 20
 # A seq has 53 bits.
@@ -33,6 +33,24 @@ async def fork(connection: Connection, session: str, rest: str) -> SessionView:
     answer = await connection.ask(order, m.SessionAnswer)
     assert answer.session is not None  # noqa: S101 - a fork is always answered with its session
     return answer.session
+
+
+async def set_type(connection: Connection, session: str, rest: str) -> SessionView:
+    """Change a session's type, or only look when none was typed.
+
+    Raises:
+        ValueIllegal: there is no such type.
+        RemoteError: the answer is no.
+    """
+    if rest and rest not in SESSION_TYPES:
+        raise ValueIllegal(f"There is no type {rest[:32]!r}.", hint=f"Types are: {', '.join(SESSION_TYPES)}.")
+    if not rest:
+        found = await get_session(connection, session)
+    else:
+        order = m.Mark(request=connection.number(), session=session, mark="type", value=rest)
+        found = (await connection.ask(order, m.SessionAnswer)).session
+    assert found is not None  # noqa: S101 - both are answered with the session
+    return found
 
 
 async def look_for(connection: Connection, rest: str) -> str:

@@ -17,6 +17,8 @@ WORDS = 3
 FEWEST = 2
 # A run of letters that is longer is no word of a name.
 LONGEST_WORD = 14
+# Nor one with digits that is: it may be a piece of a key, and a name is shown to everybody as the title of a process.
+LONGEST_MIXED = 5
 READ_CHARS = 2_000
 # Whoever has not said by then what it is about keeps the number for a name.
 PROMPTS = 3
@@ -63,7 +65,9 @@ def name_for(text: str, is_taken: Callable[[str], bool], limit: int = NAME_CHARS
 def _words(text: str) -> list[str]:
     found: list[str] = []
     for word in _WORD.findall(_ADDRESS.sub(" ", text.replace("'", "").replace("\u2019", "")).casefold()):
-        is_telling = 1 < len(word) <= LONGEST_WORD and not word.isdigit() and word not in _STOP
+        has_digits = any(char.isdigit() for char in word)
+        longest = LONGEST_MIXED if has_digits else LONGEST_WORD
+        is_telling = 1 < len(word) <= longest and not word.isdigit() and word not in _STOP
         if (is_telling or _UNSPACED.match(word)) and word not in found:
             found.append(word)
     return found

@@ -76,7 +76,7 @@ def fork(world: World, peer: bytes, order: m.Fork, now_s: float) -> Iterator[Eff
     if order.name is None:
         name = _free_name(world, source.name, "-fork")
     else:
-        name = normal_name(order.name)
+        name = normal_name(order.name, world.settings.name_max_length)
         if world.roll.owner_of(name) is not None:
             raise NameTaken(f"There is a session named {name!r} already.")
     at = world.wall_s(now_s)
@@ -94,6 +94,8 @@ def fork(world: World, peer: bytes, order: m.Fork, now_s: float) -> Iterator[Eff
         used_s=now_s,
         restarts=_restarts(world),
         is_committed=False,
+        group=source.group,
+        template=source.template,
     )
     world.add(session)
     yield Commit(InsertFork(session.id, source.id, order.at_seq, name, session.number, at, peer, order.request))
@@ -114,6 +116,8 @@ def on_inserted(
     if isinstance(change, InsertFork):
         session.messages = outcome.messages
         session.parent = ParentView(session=change.source, seq=outcome.parent_seq)
+        if change.source in world.sessions:  # it may have got another type while the fork was on its way
+            session.type = world.sessions[change.source].type
     else:
         session.messages = change.messages
     world.moved[session.id] = (None, "forked" if isinstance(change, InsertFork) else "imported")

@@ -30,6 +30,7 @@ COPY = (
     " FROM turns JOIN messages AS r ON r.session = :source AND r.seq = reply"
 )
 OWN = "type, model, system, cwd, env"
+OF_SOURCE = f"{OWN}, grp, template"
 # What is wrong with the rows of an import, each as a question that finds it.
 FAULTS = {
     "A message is missing": (
@@ -62,8 +63,8 @@ def fork(change: InsertFork, db: sqlite3.Connection) -> Outcome:
     names = {"session": change.session, "source": change.source, "last": last}
     (parent_seq,) = db.execute(f"SELECT coalesce(max(reply), 0) FROM ({TURNS})", names).fetchone()  # noqa: S608 - our own words
     db.execute(
-        f"INSERT INTO sessions (id, name, number, {OWN}, epoch, token_sha256, created_at, last_active_at,"  # noqa: S608 - our own words
-        f" parent, parent_seq) SELECT ?, ?, ?, {OWN}, 0, ?, ?, ?, id, ? FROM sessions WHERE id = ?",
+        f"INSERT INTO sessions (id, name, number, {OF_SOURCE}, epoch, token_sha256, created_at, last_active_at,"  # noqa: S608 - our own words
+        f" parent, parent_seq) SELECT ?, ?, ?, {OF_SOURCE}, 0, ?, ?, ?, id, ? FROM sessions WHERE id = ?",
         (change.session, change.name, change.number, digest, change.at, change.at, parent_seq, change.source),
     )
     db.execute(COPY, names)

@@ -136,7 +136,7 @@ class Disk:
                 return ev.Outcome(refusal="that turn has no end yet")
             turns = [seq for seq in turns if seq <= last]
         own = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
-        row = Stored(dataclasses.replace(source.born, at=change.at, **own), change.name, epoch=0)
+        row = Stored(dataclasses.replace(source.born, at=change.at, **own), change.name, epoch=0, type=source.type)
         self.sessions[change.session] = row
         for seq in turns:
             self._add_turn(row, source.rows[seq - 1], source.replies[seq])
@@ -166,6 +166,7 @@ class Disk:
             change.env, change.created_at, b"", 0, starts=False,
         )  # fmt: skip
         self.sessions[change.session] = row = Stored(born, change.name, epoch=self.epochs, closed=change.closed)
+        row.type = change.type
         row.archived, row.parent, row.origin = change.archived, change.parent, change.origin
         for seq in range(1, len(staged), 2):
             asked, answered = staged[seq], staged[seq + 1]

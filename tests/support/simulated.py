@@ -98,9 +98,9 @@ class SimulatedStore:
             if change.at_seq and last not in replies:
                 return ev.Outcome(refusal=f"Message {change.at_seq} is not there")
             prompts = [row for row in prompts if row["seq"] <= last]
-        born = self.sessions[change.source]["change"]
+        born, kind = self.sessions[change.source]["change"], self.sessions[change.source]["type"]
         fields = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
-        self._insert_session(dataclasses.replace(born, **fields))
+        self._insert_session(dataclasses.replace(born, type=kind, is_named=True, **fields))
         rows = self.messages[change.session]
         for k, row in enumerate(prompts, 1):
             rows.append(row | {"seq": 2 * k - 1, "idem": f"fork-{k}"})

@@ -24,6 +24,7 @@ def nobody(_: str) -> bool:
         ("tests/unit/test_roll.py fails", "tests-unit-test"),
         ("1234 5678 port scan", "port-scan"),
         ("port port scan", "port-scan"),
+        ("my key is sk-a1b2c3d4e5 for k8s ingress", "key-sk-k8s"),
         ("o'brien's ledger", "obriens-ledger"),
     ],
 )

@@ -239,6 +239,19 @@ def test_a_template_is_remembered_and_must_be_known():
     assert shown(world).template == "t"
 
 
+def test_a_fork_has_group_template_and_the_type_of_today():
+    world = Simulated(templates={"t": TemplateSettings()})
+    new(world, "a", template="t", group="g")
+    world.ask(m.Mark, session="a", mark="type", value="review")
+    forked = world.ask(m.Fork, id="00000000000000ff", session="a", at_seq=None, name=None).session
+
+    assert (forked.group, forked.template, forked.type) == ("g", "t", "review")
+    assert world.ask(m.Fork, id="00000000000000fe", session="a", at_seq=None, name="x" * 65).code == "name.illegal"
+    world.reboot()
+    forked = shown(world, forked.id)
+    assert (forked.group, forked.template, forked.type) == ("g", "t", "review")
+
+
 def test_a_name_may_be_as_long_as_configured():
     world = Simulated(name_max_length=16)
 
