@@ -89,6 +89,7 @@ async def create(
     model: str | None = None,
     system: str | None = None,
     cwd: str | None = None,
+    temperature: float | None = None,
     queue: bool = True,
 ) -> SessionView:
     """Make a session; when this returns it is committed. With ``queue`` it waits in line when no slot is free."""
@@ -102,6 +103,7 @@ async def create(
         cwd=cwd or str(Path.cwd()),
         env=session_env(load_settings(home.config)),
         queue=queue,
+        temperature=temperature,
     )
     answer = await connection.ask(order, m.SessionAnswer)
     assert answer.session is not None  # noqa: S101 - a create is always answered with its session

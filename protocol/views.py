@@ -129,6 +129,7 @@ class SessionView(View, frozen=True):
     memory: Memory
     created_at: float
     last_active_at: float
+    temperature: float | None = None
 
 
 class HistoryRow(View, frozen=True):

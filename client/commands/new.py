@@ -24,6 +24,9 @@ from protocol.views import SESSION_TYPES, SessionView
 @click.option("--type", "session_type", type=click.Choice(SESSION_TYPES), default="development", show_default=True)
 @click.option("--model", help="A model of the configuration (default: default_model).")
 @click.option("--system", help="A system prompt of its own.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), help="How freely the model chooses (default: that of the model)."
+)
 @click.option("--cwd", type=click.Path(file_okay=False), help="Where the session works (default: here).")
 @click.option("--no-queue", is_flag=True, help="At the cap, refuse instead of waiting in line.")
 @home_option
@@ -36,6 +39,7 @@ def command(
     session_type: str,
     model: str | None,
     system: str | None,
+    temperature: float | None,
     cwd: str | None,
     no_queue: bool,
     as_json: bool,
@@ -50,11 +54,11 @@ def command(
     if not folder.is_dir():
         raise click.UsageError(f"{folder} is no folder.")
     wanted = {"name": name, "session_type": session_type, "model": model, "system": system, "cwd": str(folder)}
-    session = run(_new(home, wanted, queue=not no_queue))
+    session = run(_new(home, wanted, temperature=temperature, queue=not no_queue))
     sentence = f"Session {session.name!r} (number {session.number}) is {place(session)}, model {session.model}."
     show_session(session, as_json=as_json, sentence=sentence)
 
 
-async def _new(home: Home, wanted: dict[str, str | None], *, queue: bool) -> SessionView:
+async def _new(home: Home, wanted: dict[str, str | None], *, temperature: float | None, queue: bool) -> SessionView:
     async with connected(home, start=True) as connection:
-        return await create(connection, home, queue=queue, **wanted)
+        return await create(connection, home, temperature=temperature, queue=queue, **wanted)

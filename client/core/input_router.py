@@ -22,6 +22,7 @@ COMMANDS = {
     "hibernate": "/hibernate [NAME]  put a session to sleep; nothing is lost",
     "wake": "/wake [NAME]  give a session that sleeps a worker",
     "pin": "/pin [NAME]  keep a session awake, or not any more",
+    "model": "/model [NAME]  show this session's model, or have another one answer from the next turn on",
     "session-name": "/session-name [NEW]  show this session's name, or change it",
     "logs": "/logs  the last lines of this session's log",
     "status": "/status  the coordinator at a glance",

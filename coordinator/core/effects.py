@@ -26,6 +26,7 @@ class InsertSession:
     peer: bytes
     request: int
     starts: bool = True
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +178,10 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What a person noted on a session: that it is pinned or archived, or a prompt that is not sent yet."""
+    """What a person noted on a session: that it is pinned or archived, a prompt that is not sent yet, its model."""
 
     session: str
-    mark: Literal["pinned", "archived", "draft"]
+    mark: Literal["pinned", "archived", "draft", "model"]
     value: bool | str
     peer: bytes
     request: int
@@ -369,6 +370,7 @@ class SendEndpoint:
 
     peer: bytes
     model: str
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class StoredSession:
     pinned: bool = False
     archived: bool = False
     draft: str = ""
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,8 +185,10 @@ class Machine:
             case m.WriteWanted():
                 yield from writes.on_write_wanted(self.world, session, message, now_s)
             case m.EndpointWanted():
+                if session.turn is not None:
+                    session.turn.model = session.model_in_use
                 local_use.used(self.world, session, now_s)
-                yield SendEndpoint(peer, session.model)
+                yield SendEndpoint(peer, session.model_in_use, session.temperature)
             case m.PermitWanted():
                 yield from governing.on_wanted(self.world, session, message, now_s)
             case m.PermitReturned():
@@ -344,6 +346,7 @@ class Machine:
             is_pinned=stored.pinned,
             is_archived=stored.archived,
             draft=stored.draft,
+            temperature=stored.temperature,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:

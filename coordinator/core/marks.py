@@ -1,10 +1,11 @@
-"""What a person notes on a session: that it is pinned or archived, a draft; and the note that it is to be no more."""
+"""What a person notes on a session: pinned, archived, a draft, its model; and the note that it is to be no more."""
 
 from collections.abc import Iterator
 
 from coordinator.core.closing import pass_on
 from coordinator.core.effects import Commit, DeleteSession, DropFiles, Effect, SaveMark, SendClient
 from coordinator.core.lifecycle import Residency
+from coordinator.core.providers import check_model
 from coordinator.core.showing import session_view, tell
 from coordinator.core.world import Session, World
 from protocol.errors import PromptTooLarge, SessionBusy, SessionClosed, ValueIllegal
@@ -21,13 +22,15 @@ def mark(world: World, peer: bytes, order: Mark, now_s: float) -> Iterator[Effec
     """Note it; the answer waits for the commit.
 
     Raises:
-        ValueIllegal, PromptTooLarge: the mark cannot have that value.
+        ValueIllegal, PromptTooLarge, ModelUnknown: the mark cannot have that value.
     """
     del now_s
     session = world.find(order.session)
-    if isinstance(order.value, str) != (order.mark == "draft"):
+    if isinstance(order.value, str) != (order.mark in {"draft", "model"}):
         raise ValueIllegal(f"The mark {order.mark!r} cannot be {order.value!r:.64}.")
-    if isinstance(order.value, str) and len(order.value.encode()) > PROMPT_BYTES:
+    if order.mark == "model":
+        check_model(world.settings, str(order.value))
+    elif isinstance(order.value, str) and len(order.value.encode()) > PROMPT_BYTES:
         raise PromptTooLarge(f"A draft can have {PROMPT_BYTES} bytes.", limit=PROMPT_BYTES)
     world.check_writable()
     yield Commit(SaveMark(session.id, order.mark, order.value, peer, order.request))
@@ -40,6 +43,8 @@ def on_marked(world: World, session: Session, change: SaveMark) -> Iterator[Effe
     elif change.mark == "archived":
         session.is_archived = bool(change.value)
         world.touch(session, "archived" if change.value else "taken out of the archive")
+    elif change.mark == "model":
+        session.model = str(change.value)
     else:
         session.draft = str(change.value)
     known = world.peers.get(change.peer)

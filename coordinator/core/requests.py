@@ -21,6 +21,7 @@ from coordinator.core.governing import permits_view
 from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
 from coordinator.core.naming import normal_name
+from coordinator.core.providers import check_model
 from coordinator.core.residency import hand_over, wake
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import counts, session_view
@@ -31,14 +32,13 @@ from protocol.errors import (
     CoordinatorStopping,
     DescriptorsShort,
     IdTaken,
-    ModelUnknown,
     NameTaken,
     SessionClosed,
     SessionLimit,
     ValueIllegal,
 )
 from protocol.ids import is_id
-from protocol.limits import CWD_BYTES, ENV_BYTES, PAGE_BYTES, PAGE_SESSIONS, SYSTEM_BYTES
+from protocol.limits import CWD_BYTES, ENV_BYTES, MOST_TEMPERATURE, PAGE_BYTES, PAGE_SESSIONS, SYSTEM_BYTES
 from protocol.version import __version__
 from protocol.views import SESSION_TYPES
 
@@ -127,6 +127,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
             peer=peer,
             request=order.request,
             starts=session.residency is Residency.STARTING,
+            temperature=session.temperature,
         )
     )
 
@@ -138,9 +139,10 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     if order.type not in SESSION_TYPES:
         raise ValueIllegal(f"There is no type {order.type[:32]!r}.", hint=f"Types are: {', '.join(SESSION_TYPES)}.")
     model = order.model or world.settings.default_model
-    models = world.settings.all_models()
-    if model not in models:
-        raise ModelUnknown(f"There is no model {model[:64]!r}.", hint=f"Models are: {', '.join(sorted(models))}.")
+    check_model(world.settings, model)
+    if order.temperature is not None and not 0 <= order.temperature <= MOST_TEMPERATURE:
+        hint = f"Allowed: a number from 0 to {MOST_TEMPERATURE}."
+        raise ValueIllegal(f"A temperature cannot be {order.temperature}.", hint=hint)
     sizes = (
         ("system prompt", len((order.system or "").encode()), SYSTEM_BYTES),
         ("working directory", len(order.cwd.encode()), CWD_BYTES),
@@ -176,6 +178,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
         residency=Residency.STARTING if has_slot else Residency.HIBERNATED,
         is_committed=False,
+        temperature=order.temperature,
     )
 
 

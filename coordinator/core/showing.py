@@ -43,6 +43,7 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         memory=session.memory,
         created_at=session.created_at,
         last_active_at=session.last_active_at,
+        temperature=session.temperature,
     )
 
 

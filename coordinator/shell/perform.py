@@ -94,7 +94,7 @@ class Hands:
             case e.MakeBackup():
                 self.backups.make(effect)
             case e.SendEndpoint():
-                self.endpoints.find(effect.model, functools.partial(self._to_worker, effect.peer))
+                self.endpoints.find(effect.model, effect.temperature, functools.partial(self._to_worker, effect.peer))
             case e.StartTimer():
                 self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
             case e.Note():

@@ -82,6 +82,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             pinned=bool(row["pinned"]),
             archived=bool(row["archived"]),
             draft=row["draft"],
+            temperature=row["temperature"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
     )
@@ -115,7 +116,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
     digest = hashlib.sha256(token).digest()
     db.execute(
         "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
-        " last_active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_active_at, temperature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             change.name,
@@ -129,6 +130,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
             digest,
             change.at,
             change.at,
+            change.temperature,
         ),
     )
     return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
@@ -297,7 +299,7 @@ def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of three words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of our words
     return Outcome()
 
 

@@ -29,7 +29,8 @@ CREATE TABLE sessions (
     epoch INTEGER NOT NULL, token_sha256 BLOB NOT NULL, pid INTEGER, start_ticks INTEGER,
     closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
     exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL,
-    pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT ''
+    pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT '',
+    temperature REAL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
 CREATE TABLE messages (
@@ -57,6 +58,7 @@ MIGRATIONS = {
     2: "ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN draft TEXT NOT NULL DEFAULT '';"
+    " ALTER TABLE sessions ADD COLUMN temperature REAL;"
     " CREATE TABLE snapshots (session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL,"
     " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));" + ASKS,
 }

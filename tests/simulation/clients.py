@@ -148,8 +148,9 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft"))
-        value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "model"))
+        texts = {"draft": f"draft {number}", "model": self.world.time.rng.choice(("m", "other", "nobody's"))}
+        value = texts[mark] if mark in texts else self.world.time.chance(0.3)
         return m.Mark(request=number, session=session, mark=mark, value=value)
 
     def _delete(self, number: int, session: str) -> m.Request:
