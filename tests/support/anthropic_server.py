@@ -23,7 +23,7 @@ class AnthropicServer(ModelServer):
         messages = [m for message in body["messages"] for m in _flat(message)]
         prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
         tools = [tool["name"] for tool in body.get("tools", [])]
-        key = request.headers.get("x-api-key", "")
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")  # so does the SDK; X-Api-Key once
         return Call(prompt, messages, key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
 
     def _too_long(self, said: int) -> str:

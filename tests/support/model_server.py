@@ -155,7 +155,8 @@ class ModelServer:
         return _calls(word, rest, call)
 
     def _too_long(self, said: int) -> str:
-        return f"This model's maximum context length is {self.window} tokens. However, you sent {said} tokens."
+        words = f"This model's maximum context length is {self.window} tokens."
+        return f"{words} However, your messages resulted in {said} tokens."
 
     def _stream(self, request: BaseHTTPRequestHandler, word: str, rest: str, call: Call) -> None:
         for piece in self._pieces(word, rest, call):
@@ -248,7 +249,7 @@ def garbage(what: str) -> bytes:
         "text": '{"id": "c", "choices": "x", "type": "content_block_delta"}',
         "nothing": "null",
         "deep": "[" * 100_000,
-        "line": "x" * (12 << 20),
+        "line": "x" * (20 << 20),
     }.get(what, "")
     if what == "half":
         return b'data: {"id": "c", "choices": [{"index": 0, "delta": {"content": "\xe2\x82\n\n'

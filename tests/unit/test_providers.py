@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from pydantic_ai.exceptions import ModelHTTPError
 
 from protocol.messages import Endpoint
 from protocol.views import Usage
@@ -13,6 +14,7 @@ from tests.support.model_server import ModelServer
 from workers.core.calls import Call, Refusal, Tool
 from workers.core.conversation import Line
 from workers.models import speakers
+from workers.models.failures import http_failure
 from workers.models.permit_client import TRIES
 from workers.models.port import Answered, ContextTooLong, ModelFailed, Outcome, Question
 from workers.models.pydantic_ai_adapter import PydanticAiModel
@@ -67,7 +69,7 @@ def endpoint(server: ModelServer, **more) -> Endpoint:
     return Endpoint(provider=server.provider, base_url=server.url, **facts)
 
 
-def ask(server, prompt, permits, pieces=None, earlier=(), toolbox=None, instructions=None, **more) -> Answered:
+def ask(server, prompt, permits, pieces=None, *, earlier=(), toolbox=None, instructions=None, **more) -> Answered:
     said = [] if pieces is None else pieces
     question = Question(instructions, list(earlier), prompt)
     return asyncio.run(
@@ -86,7 +88,7 @@ def failure(server, prompt, permits, **more) -> ModelFailed:
 def test_a_reply_streams_with_what_was_said_before(server, permits):
     pieces = []
     earlier = [Line("user", "one"), Line("assistant", "two")]
-    answered = ask(server, "count 3 x", permits, pieces, earlier, instructions="be kind")
+    answered = ask(server, "count 3 x", permits, pieces, earlier=earlier, instructions="be kind")
 
     assert "".join(pieces) == "x0;x1;x2;"
     assert len([piece for piece in pieces if piece]) > 1
@@ -146,7 +148,7 @@ def test_a_refusal_for_the_rate_is_waited_for_in_line(server, permits):
         (400, "model.refused", 1),
         (429, "model.rate_limited", TRIES),
         (529, "model.server_error", TRIES),
-        (500, "model.server_error", 3),
+        (500, "model.server_error", TRIES),
     ],
 )
 def test_every_refusal_has_its_code(server, permits, status, case, tries):
@@ -194,6 +196,35 @@ def test_a_conversation_that_is_too_long_is_told_with_the_counts(server, permits
     assert failed.case == "model.context_too_long"
     assert failed.counts == (150, 100)
     assert failed.is_first
+
+
+OPENAI = "maximum context length is 8192 tokens. However, your messages resulted in 10000 tokens."
+VLLM = "maximum context length is 4096 tokens. However, you requested 5000 tokens (4500 in the messages"
+LLAMA = {"type": "exceed_context_size_error", "n_ctx": 2048}
+ANTHROPIC = "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000"
+
+
+@pytest.mark.parametrize(
+    ("body", "counts"),
+    [
+        ({"message": OPENAI}, (10000, 8192)),
+        ({"message": VLLM}, (5000, 4096)),
+        (LLAMA | {"n_prompt_tokens": 6133}, (6133, 2048)),
+        (LLAMA | {"n_prompt_tokens": "many"}, None),
+        ({"error": {"message": "prompt is too long: 212345 tokens > 200000 maximum"}}, (212345, 200000)),
+        ({"error": {"message": ANTHROPIC}}, (188240, 200000)),
+        ({"message": "the request (9000 tokens) exceeds the available context size (8192 tokens)"}, (9000, 8192)),
+        ({"message": "context length exceeded"}, None),
+    ],
+)
+def test_the_counts_are_read_as_servers_word_them(body, counts):
+    server = Endpoint(
+        provider="openai", base_url="http://x", model="m", api_key=None, context_tokens=None, max_output_tokens=None
+    )
+    failed = http_failure(server, ModelHTTPError(400, "m", body), is_first=True)
+
+    assert isinstance(failed, ContextTooLong)
+    assert failed.counts == counts
 
 
 def test_in_the_middle_of_a_loop_of_tools_it_cannot_begin_anew(server, permits):

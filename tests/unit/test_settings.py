@@ -31,7 +31,10 @@ OUTSIDE = [
     for key, least, most, kind in RANGES
     for value in (least - 1, most + 1)
 ]
-MODEL_TABLES = 'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or api_key_file'
+MODEL_TABLES = (
+    'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
+    "api_key_file"
+)
 MODEL = '[models.big]\nprovider = "openai"\nmodel = "m"\n'
 
 

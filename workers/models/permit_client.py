@@ -24,7 +24,7 @@ RATE_LIMITED = frozenset({429, 529})
 # A number of tokens stands in the first or the last piece of a stream, or at the end of a whole answer.
 TAIL_BYTES = 4_096
 # A line of a stream, or the answer of a refusal: what is longer is nobody's answer, and would fill the memory.
-MOST_BYTES = REPLY_BYTES + (1 << 20)
+MOST_BYTES = 2 * REPLY_BYTES
 INPUT_TOKENS = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
 OUTPUT_TOKENS = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
 
