@@ -65,6 +65,7 @@ class Stored:
     pinned: bool = False
     archived: bool = False
     draft: str = ""
+    model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
     rows: list[Row] = field(default_factory=list)
@@ -104,7 +105,7 @@ class Disk:
         return ev.Outcome()
 
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
-        self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
+        self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts), model=change.model)
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
@@ -245,7 +246,7 @@ class Disk:
                 name=row.name,
                 number=row.born.number,
                 type=row.born.type,
-                model=row.born.model,
+                model=row.model,
                 system=row.born.system,
                 cwd=row.born.cwd,
                 env=row.born.env,
@@ -266,6 +267,7 @@ class Disk:
                 start_ticks=None if row.pid is None else 1,
                 leg=self.stored_leg(key),
                 pinned=row.pinned,
+                temperature=row.born.temperature,
                 archived=row.archived,
                 draft=row.draft,
             )
