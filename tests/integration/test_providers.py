@@ -61,6 +61,22 @@ def test_the_zygote_has_what_is_configured_and_only_that(two: Product):
     assert uss < 40 << 20
 
 
+def test_without_the_extra_only_its_models_fail_and_say_how_to_get_it(two: Product, other: AnthropicServer):
+    folder = two.home.parent / "python"
+    folder.mkdir()
+    (folder / "anthropic.py").write_text("raise ImportError('no such package here')")
+    two.env["PYTHONPATH"] = str(folder)
+    two.run("new", "a", "--model", "claude")
+    two.run("new", "b")
+    failed = two.result("send", "a", "x")
+
+    assert failed.returncode == 1
+    assert "pip install 'pydantic-ai-slim[anthropic]'" in failed.stderr
+    assert other.calls == []
+    assert two.run("send", "b", "count 1 z") == "z0;\n"
+    assert "pydantic-ai-slim[anthropic]" in (two.home / "logs" / "zygote.log").read_text()
+
+
 def test_an_anthropic_endpoint_that_refuses_fails_the_turn_in_one_sentence(two: Product, other: AnthropicServer):
     other.refusals["limited"] = [(429, {"retry-after": "0.2"})]
     two.run("new", "a", "--model", "claude")
@@ -198,7 +214,8 @@ def test_a_reply_of_ten_megabytes_is_cut_with_a_mark(product: Product, model: Mo
 
     assert len(said["reply"]) < 10 << 20
     assert "cut: the reply was longer" in said["reply"][-100:]
-    assert product.run("send", "a", "count 1 z") == "z0;\n"
+    # The next turn goes on without it, and its model is told so.
+    assert product.run("send", "a", "next") == "<[earlier messages left out: 2]\n\nnext>\n"
 
 
 def test_an_endless_stream_ends_with_the_time_of_its_turn(product: Product, model: ModelServer):
