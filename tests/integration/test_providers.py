@@ -50,6 +50,29 @@ def test_a_session_with_an_anthropic_model_streams_and_uses_tools(two: Product, 
     assert "chat-coord" not in two.run("logs", "a")
 
 
+@pytest.mark.parametrize("name", ["scripted", "claude"])
+def test_a_turn_that_asks_goes_on_after_the_yes_and_counts_all_its_requests(
+    two: Product, model: ModelServer, other: AnthropicServer, name: str
+):
+    two.run("new", "a", "--model", name)
+    call = {"tool": "write_file", "arguments": {"path": "made.txt", "text": "by the model"}}
+    seq = two.json("send", "a", f"use {json.dumps(call)}", "--no-wait")["seq"]
+    ask = two.wait_session("a", lambda s: s["ask"])["ask"]
+
+    assert ask["tool"] == "write_file"
+
+    two.run("approve", ask["id"])
+    two.wait_session("a", lambda s: s["work"] == "idle" and s["messages"] == 2)
+    calls = (other if name == "claude" else model).calls
+
+    assert (two.home.parent / "made.txt").read_text() == "by the model"
+    assert two.json("history", "a")[-1]["stop_reason"] == "completed"
+    assert seq == 1
+    assert len(calls) == 2
+    spent = sum(10 * len(call.messages) for call in calls) + 5 + sum(len("".join(call.said)) for call in calls)
+    assert two.session("a")["tokens"] == spent
+
+
 def test_the_zygote_has_what_is_configured_and_only_that(two: Product):
     two.run("new", "a", "--model", "claude")
     two.run("send", "a", "x")

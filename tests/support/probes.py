@@ -37,7 +37,7 @@ def zygote_with_a_curious_worker(channel: socket.socket, extras: tuple[str, ...]
         }
         gc.collect()
         facts["private_bytes_after_a_collection"] = psutil.Process().memory_full_info().uss
-        asyncio.run(warm_up.warm_up())
+        asyncio.run(warm_up.warm_up(None, ("openai", *extras)))
         facts["imported_by_the_first_turn"] = sorted(set(sys.modules) - before)
         scratch = Path(f"{fork.events_log}.new")
         scratch.write_text(json.dumps(facts))
@@ -46,7 +46,7 @@ def zygote_with_a_curious_worker(channel: socket.socket, extras: tuple[str, ...]
 
     warm_up._warm = counted
     loop.run = run
-    zygote.main(channel)
+    zygote.main(channel, extras)
 
 
 def zygote_with_a_thread(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
