@@ -207,6 +207,10 @@ def test_a_model_that_refuses_the_length_is_asked_once_more_with_less(product: P
     assert len(model.calls) == before + 2
     assert "[earlier messages left out: " in said["reply"]
     assert sum(len(m["content"]) for m in model.calls[-1].messages) <= 700
+    # It is known now, and not found out by a refusal in every turn.
+    before = len(model.calls)
+    assert product.json("send", "a", "and on")["stop_reason"] == "completed"
+    assert len(model.calls) == before + 1
 
     model.window = 40
     before = len(model.calls)

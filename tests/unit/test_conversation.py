@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from protocol.views import HistoryRow
 from workers.core import conversation as conversation_module
-from workers.core.conversation import BYTES_PER_TOKEN, CUT_SHORT, Conversation, Line, room_after
+from workers.core.conversation import BYTES_PER_TOKEN, CUT_SHORT, Conversation, Line, fits_after
 
 EXCHANGES = st.lists(st.tuples(st.text("aé🙂", max_size=20), st.text("bß", min_size=1, max_size=20)), max_size=12)
 
@@ -287,9 +287,8 @@ def test_a_model_that_refused_is_shown_less_than_its_window():
 
 
 def test_room_is_made_by_the_counts_or_by_half():
-    assert room_after(None, 1_000, "") == 500
-    assert room_after((5, 10), 1_000, "") == 500
-    assert room_after((2_000, 1_000), 8_000, "") == 3_600
-    assert room_after((2_000, 1_000), 8_000, "p" * 1_000) == 9_000 * 45 // 100 - 1_000
-    assert room_after((2_000, 1), 8_000, "p") == 2
-    assert room_after((2_000, 1), 8_000, "p" * 1_000) == 0
+    assert fits_after(None, 1_000, 7) == 507
+    assert fits_after((5, 10), 1_000, 7) == 507
+    assert fits_after((10, 0), 1_000, 7) == 507
+    assert fits_after((2_000, 1_000), 8_000, 0) == 3_600
+    assert fits_after((2_000, 1_000), 8_000, 1_000) == 4_050

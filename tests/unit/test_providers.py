@@ -97,6 +97,13 @@ def test_a_reply_streams_with_what_was_said_before(server, permits):
     assert permits.back == [Outcome(200, None, answered.usage)]
 
 
+def test_what_a_long_reply_cost_is_found_at_its_beginning_too(server, permits):
+    answered = ask(server, "big 20000", permits)
+
+    assert answered.usage == Usage(input_tokens=10, output_tokens=20_000)
+    assert permits.back == [Outcome(200, None, answered.usage)]
+
+
 def test_instructions_and_temperature_reach_the_endpoint(server, permits):
     ask(server, "x", permits, instructions="be kind", temperature=0.5)
     ask(server, "x", permits)

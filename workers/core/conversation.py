@@ -143,17 +143,16 @@ class Conversation:
         return shown
 
 
-def room_after(counts: tuple[int, int] | None, sent_bytes: int, prompt: str) -> int:
-    """Return how many bytes of a conversation may fit into a model that has refused so many.
+def fits_after(counts: tuple[int, int] | None, sent_bytes: int, prompt_bytes: int) -> int:
+    """Return how many bytes, the prompt's included, may fit into a model that has refused so many.
 
     Args:
-        counts: how many tokens were sent and how many may be; None: nobody knows, so half is tried.
+        counts: how many tokens were sent and how many may be; None: nobody knows, so half of what came before is tried.
         sent_bytes: how much was sent before the prompt.
-        prompt: what must be sent in any case.
+        prompt_bytes: what must be sent in any case.
     """
     if counts is None or not 0 < counts[1] < counts[0]:
-        return sent_bytes // 2
+        return sent_bytes // 2 + prompt_bytes
     asked, limit = counts
-    everything = sent_bytes + len(prompt.encode())
     # A tenth for the reply, and because tokens are not spread evenly.
-    return max(0, everything * limit * 9 // (asked * 10) - len(prompt.encode()))
+    return (sent_bytes + prompt_bytes) * limit * 9 // (asked * 10)

@@ -29,7 +29,7 @@ from protocol.paths import Home, find_running
 from protocol.processes import descendants_of
 from protocol.views import ErrorView, StopReason, Usage
 from workers.core.calls import Paused
-from workers.core.conversation import Conversation, Shown, room_after
+from workers.core.conversation import Conversation, Shown, fits_after
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
 from workers.models.port import Answered, ChatModel, ContextTooLong, ModelFailed, Question
@@ -94,6 +94,8 @@ class Worker:
         self._journal: ToolJournal | None = None
         self._is_cancelled = False
         self._left_out = 0
+        # Which endpoint and model refused a conversation, and how many bytes they take by their own count.
+        self._fits: tuple[str, str, int] | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
@@ -521,17 +523,25 @@ class Worker:
                 raise ReplyTooLong
 
         self._permits.begin(running.turn_id)
-        shown = self._show(running, endpoint, None)
+        shown = self._show(running, endpoint)
         try:
             return await self._ask_model(running, endpoint, shown, on_piece)
         except ContextTooLong as failure:
-            room_bytes = room_after(failure.counts, shown.size, running.prompt)
             if not failure.is_first or not shown.lines:
                 raise
-            log.info("conversation trimmed", extra={"turn": running.turn_id, "to_bytes": room_bytes})
-        return await self._ask_model(running, endpoint, self._show(running, endpoint, room_bytes), on_piece)
+            fits = fits_after(failure.counts, shown.size, len(running.prompt.encode()))
+            self._fits = (endpoint.base_url, endpoint.model, fits)
+            log.info("conversation trimmed", extra={"turn": running.turn_id, "to_bytes": fits})
+            shown = self._show(running, endpoint)
+            if failure.counts is None:
+                self._fits = None  # it was a guess
+        return await self._ask_model(running, endpoint, shown, on_piece)
 
-    def _show(self, running: Running, endpoint: m.Endpoint, room_bytes: int | None) -> Shown:
+    def _show(self, running: Running, endpoint: m.Endpoint) -> Shown:
+        """Return what the model is shown before the prompt; never more than what it refused before."""
+        room_bytes = None
+        if self._fits is not None and self._fits[:2] == (endpoint.base_url, endpoint.model):
+            room_bytes = max(0, self._fits[2] - len(running.prompt.encode()))
         shown = self._conversation.shown(running.seq, endpoint.context_tokens, room_bytes)
         self._left_out = shown.left_out
         return shown
