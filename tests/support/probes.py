@@ -90,7 +90,9 @@ def zygote_with_a_hungry_model(channel: socket.socket, extras: tuple[str, ...] =
     from workers import child, zygote
 
     class Hungry:
-        async def stream(self, endpoint: object, question: object, on_piece: object, permits: object) -> Usage:
+        async def stream(
+            self, endpoint: object, question: object, on_piece: object, *_: object, **more: object
+        ) -> Usage:
             on_piece("so far ")
             self.eaten = bytearray(8 << 30)
             return Usage()
