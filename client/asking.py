@@ -8,7 +8,9 @@ from pathlib import Path
 from client.connection import Connection
 from client.starting import connect
 from protocol import messages as m
+from protocol.errors import ValueIllegal
 from protocol.ids import new_id
+from protocol.limits import SEARCH_BYTES
 from protocol.paths import Home
 from protocol.settings import Settings, load_settings
 from protocol.views import AskView, SessionView
@@ -33,12 +35,29 @@ async def get_session(connection: Connection, session: str | None) -> SessionVie
     return answer.session
 
 
-async def all_sessions(connection: Connection, *, waiting: bool, everything: bool) -> list[SessionView]:
-    """Return the list, page after page."""
+async def search(connection: Connection, text: str, limit: int = 50) -> m.Found:
+    """Return the messages that have every word of a text, the newest first.
+
+    Raises:
+        ValueIllegal: it is longer than a search may be; nothing was sent.
+    """
+    plain = text.encode(errors="replace")
+    if len(plain) > SEARCH_BYTES:
+        raise ValueIllegal(
+            f"A search of {len(plain)} bytes is too long; {SEARCH_BYTES} are allowed.", hint="Shorten it."
+        )
+    order = m.Search(request=connection.number(), text=plain.decode(), limit=limit)
+    return await connection.ask(order, m.Found)
+
+
+async def all_sessions(
+    connection: Connection, *, waiting: bool, everything: bool, group: str | None = None
+) -> list[SessionView]:
+    """Return the list, page after page; of one group alone, if any."""
     sessions: list[SessionView] = []
     while True:
         order = m.ListSessions(
-            request=connection.number(), offset=len(sessions), waiting=waiting, everything=everything
+            request=connection.number(), offset=len(sessions), waiting=waiting, everything=everything, group=group
         )
         page = await connection.ask(order, m.SessionsAnswer)
         sessions += page.sessions
@@ -91,18 +110,26 @@ async def create(
     cwd: str | None = None,
     temperature: float | None = None,
     queue: bool = True,
+    group: str | None = None,
+    template: str | None = None,
+    key: str | None = None,
 ) -> SessionView:
-    """Make a session; when this returns it is committed. With ``queue`` it waits in line when no slot is free."""
+    """Make a session; when this returns it is committed.
+
+    With ``queue`` it waits in line when no slot is free. ``key`` is its id, when that had to be known before.
+    """
     order = m.Create(
         request=connection.number(),
-        id=new_id(),
+        id=key or new_id(),
         name=name,
-        type=session_type or "development",
+        type=session_type or "",
         model=model,
         system=system,
         cwd=cwd or str(Path.cwd()),
         env=session_env(load_settings(home.config)),
         queue=queue,
+        group=group,
+        template=template,
         temperature=temperature,
     )
     answer = await connection.ask(order, m.SessionAnswer)

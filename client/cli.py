@@ -28,6 +28,7 @@ COMMANDS = {
     "sessions": "List the sessions.",
     "switch": "Make a session the active one, and open the terminal on it.",
     "attach": "Open the terminal on a session, or only look.",
+    "type": "Change a session's type.",
     "rename": "Give a session another name.",
     "hibernate": "Put a session to sleep; nothing is lost.",
     "wake": "Give a session that sleeps a worker.",
@@ -36,17 +37,24 @@ COMMANDS = {
     "archive": "Hide a session from the list.",
     "close": "End a session; its history is kept.",
     "delete": "Remove a session with its history.",
+    "search": "Look for words in every conversation.",
+    "fork": "Make a session that begins with another's conversation.",
+    "wait": "Wait until a session is idle, waiting or done.",
     "watch": "Follow every change of state.",
     "logs": "Show the log of a session's worker.",
     "model": "List, choose and download models.",
     "config": "Show and change settings.",
     "backup": "Copy the whole store into a file.",
     "restore": "Put a backup in the store's place.",
-    "export": "Write every session's conversation into a file.",
+    "export": "Write conversations into files.",
+    "import": "Make sessions of files, also of other programs.",
+    "usage": "Show what sessions cost.",
     "doctor": "Check the installation, with a fix for each finding.",
     "completion": "Print the completion script for a shell.",
 }
 ALIASES = {"ls": "sessions"}
+# Where the name is none that Python allows.
+MODULES = {"import": "import_"}
 
 
 class Commands(click.Group):
@@ -63,7 +71,7 @@ class Commands(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"client.commands.{name}")
+        module = importlib.import_module(f"client.commands.{MODULES.get(name, name)}")
         command: click.Command = module.command
         return command
 

@@ -17,15 +17,14 @@ from protocol.errors import ConfigBad
 from protocol.paths import Home, replace_file
 from protocol.settings import (
     TABLES,
-    ModelSettings,
     Origin,
-    ToolSettings,
     allowed,
     description,
     load_with_origins,
     parse,
     settings_of,
-    table_key,
+    table_path,
+    table_values,
     variable,
 )
 
@@ -48,10 +47,7 @@ def entries(home: Home) -> list[Entry]:
     """
     loaded = load_with_origins(home.config)
     values = {key: getattr(loaded.settings, key) for key in loaded.settings.__struct_fields__ if key not in TABLES}
-    for name, model in loaded.settings.models.items():
-        values |= {f"models.{name}.{field}": getattr(model, field) for field in ModelSettings.__struct_fields__}
-    for name, tool in loaded.settings.tools.items():
-        values |= {f"tools.{name}.{field}": getattr(tool, field) for field in ToolSettings.__struct_fields__}
+    values |= table_values(loaded.settings)
     return [Entry(key, value, loaded.origins[key], allowed(key), description(key)) for key, value in values.items()]
 
 
@@ -103,18 +99,15 @@ def _read(home: Home) -> TOMLDocument:
 
 def _put(document: TOMLDocument, key: str, value: Any) -> None:
     """Set a value, or take it out when it is None."""
-    kind, name, field = table_key(key)
+    *above, field = [part for part in table_path(key) if part] or [key]
     table: Any = document
-    if name:
-        if kind not in document:
-            document[kind] = tomlkit.table(is_super_table=True)
-        tables: Any = document[kind]
-        if not isinstance(tables, dict) or not isinstance(tables.get(name, {}), dict):
-            raise ConfigBad(f"{kind}.{name} is no table.", hint="Mend config.toml by hand.")
-        if name not in tables:
-            tables[name] = tomlkit.table()
-        table = tables[name]
+    for n, part in enumerate(above, 1):
+        if part not in table:
+            table[part] = tomlkit.table(is_super_table=n < len(above) and n != 2)  # noqa: PLR2004 - [types] alone says nothing
+        table = table[part]
+        if not isinstance(table, dict):
+            raise ConfigBad(f"{'.'.join(above[:n])} is no table.", hint="Mend config.toml by hand.")
     if value is None:
-        table.pop(field or key, None)
+        table.pop(field, None)
     else:
-        table[field or key] = value
+        table[field] = value

@@ -1,22 +1,21 @@
-"""Conversations as files, one for each session: Markdown for people, JSON for programs. Nothing is overwritten."""
+"""Conversations as files, for the user alone, whole or not at all. Nothing is overwritten unasked."""
 
-import json
+import contextlib
 import os
-import time
+import secrets
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from client.export_forms import as_text
 from protocol.errors import ChatCoordError
 from protocol.ids import is_id
 from protocol.paths import short_name
-from protocol.terminal_safe import clean, clean_line
-from protocol.views import Exported, HistoryRow
+from protocol.views import Exported
 
 # Of a name within a file name, in bytes of UTF-8; file systems allow 255 for the whole.
 NAME_BYTES = 120
+FORMS = ("md", "json", "html")
 
 
 class ExportRefused(ChatCoordError):
@@ -57,10 +56,10 @@ def write(folder: Path, session: Exported, form: str) -> Written:
     Args:
         folder: where.
         session: what.
-        form: ``md`` or ``json``.
+        form: one of FORMS.
     """
     path = folder / file_name(session, form)
-    text = as_markdown(session) if form == "md" else as_json(session)
+    text = as_text(session, form)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
@@ -78,41 +77,53 @@ def write(folder: Path, session: Exported, form: str) -> Written:
     return Written(session.id, session.name, str(path.absolute()), len(session.messages), session.missing)
 
 
+def write_one(path: Path, session: Exported, form: str, *, is_forced: bool = False) -> None:
+    """Write a session into a file, readable by the user alone.
+
+    Args:
+        path: the file.
+        session: what.
+        form: one of FORMS.
+        is_forced: replace what is there.
+
+    Raises:
+        ExportRefused: it is there already, or cannot be written; nothing was changed.
+    """
+    scratch = path.with_name(f".{path.name[:NAME_BYTES]}.{secrets.token_hex(4)}.part")
+    try:
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(as_text(session, form).encode(errors="replace"))
+                file.flush()
+                os.fsync(file.fileno())
+            if is_forced:
+                scratch.replace(path)
+            else:
+                _give_name(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except FileExistsError as error:
+        hint = "Choose another name, or say --force to replace it."
+        raise ExportRefused(f"{path} is there already.", hint=hint) from error
+    except OSError as error:
+        hint = "Give a file in a folder that exists and can be written."
+        raise ExportRefused(f"{path} cannot be written: {error.strerror}.", hint=hint) from error
+
+
+def _give_name(scratch: Path, path: Path) -> None:
+    """Give a file its name unless that is taken, in one step where the file system can."""
+    with contextlib.suppress(PermissionError):
+        path.hardlink_to(scratch)
+        return
+    if os.path.lexists(path):
+        raise FileExistsError(path)
+    scratch.rename(path)  # a file system without hard links
+
+
 def file_name(session: Exported, form: str) -> str:
     """Return a name that stays within its folder, whatever the session is called."""
     letters = (c if c.isalnum() or c in "-_" else "-" for c in unicodedata.normalize("NFC", session.name))
     name = "".join(letters).encode(errors="replace")[:NAME_BYTES].decode(errors="ignore").strip("-") or "session"
     identifier = session.id if is_id(session.id) else short_name(Path(session.id.encode(errors="replace").decode()))
     return f"{name}-{identifier}.{form}"
-
-
-def as_json(session: Exported) -> str:
-    """Return everything that is known, escaped to ASCII."""
-    return json.dumps(msgspec.to_builtins(session), indent=1) + "\n"
-
-
-def as_markdown(session: Exported) -> str:
-    """Return the conversation for people, cleaned of what could steer a terminal."""
-    lines = [f"# {clean_line(session.name)}", ""]
-    facts = f"Session {session.id}, type {session.type}, model {session.model}, made {_date(session.created_at)}."
-    lines += [clean_line(facts), ""]
-    if session.missing:
-        lines += [f"**Not in this file, because it could not be read: {clean_line(session.missing)}.**", ""]
-    for row in session.messages:
-        lines += [f"## {_heading(row)}", "", clean(row.text), ""]
-        if row.error is not None:
-            lines += [f"({clean_line(row.error.message)})", ""]
-    return "\n".join(lines)
-
-
-def _heading(row: HistoryRow) -> str:
-    who = "You" if row.role == "user" else "Model"
-    mark = "" if row.stop_reason in {None, "completed"} else f", {clean_line(row.stop_reason or '')}"
-    return f"{who}, {_date(row.at)} (message {row.seq}{mark})"
-
-
-def _date(at: float) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-    except (ValueError, OverflowError, OSError):
-        return "at an unknown time"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from protocol.errors import HINT, ChatCoordError
-from protocol.messages import StoreState
+from protocol.messages import Found, StoreState
 from protocol.terminal_safe import clean, clean_line
-from protocol.views import AskView, GateView, HistoryRow, SessionView, Status, StatusMemory
+from protocol.views import AskView, GateView, HistoryRow, SessionView, Spent, Status, StatusMemory, UsageReport
 
 # Who would be hibernated next, in the text of `status`; the document has more.
 NEXT_SHOWN = 3
@@ -81,6 +81,37 @@ def ask_text(ask: AskView) -> str:
     head = f"{ask.id}  {ask.name} wants {ask.tool}, {age(ask.since)}"
     body = "\n".join(f"    {line}" for line in clean(ask.text).splitlines())
     return f"{clean_line(head)}\n{body}\n  chat-coord approve {clean_line(ask.id)}"
+
+
+def found_text(found: Found) -> str:
+    """Return what a search found, for people."""
+    lines = [
+        f"{clean_line(row.name)}  {row.seq}  {age(row.at)}  {'you' if row.role == 'user' else 'model'}: "
+        f"{clean_line(row.snippet)}"
+        for row in found.rows
+    ]
+    more = ["There is more; look for more words."] if found.more else []
+    return "\n".join(
+        [*lines, *more, *(["The index is still being made: not all is found yet."] if found.partial else [])]
+    )
+
+
+def usage_table(report: UsageReport) -> str:
+    """Return what sessions cost, for people."""
+    rows = [("NAME", "MODEL", "TURNS", "IN", "OUT", "COST")]
+    for session in report.sessions:
+        rows += [(session.name, spent.model, *_spent(spent)) for spent in session.models]
+    if report.more:
+        rows.append(("…", "", "", "", "", ""))
+    rows.append(("total", "", *_spent(report.total)))
+    return table(rows)
+
+
+def _spent(spent: Spent) -> tuple[str, str, str, str]:
+    cost = "" if spent.cost is None else f"{spent.cost:.4f}"
+    if cost and spent.unpriced_tokens:
+        cost += f" and {spent.unpriced_tokens} tokens without a price"
+    return str(spent.turns), str(spent.input_tokens), str(spent.output_tokens), cost
 
 
 def place(session: SessionView) -> str:

@@ -7,9 +7,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+from client import slash
 from client.asking import all_sessions, connected, create, get_session, pick_session
 from client.asks import Asks
+from client.attachments import find_files, prompt_of
 from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
@@ -29,6 +32,8 @@ from protocol.views import SESSION_TYPES, HistoryRow, SessionView
 REPLAY_ROWS = 10
 LOG_LINES = 20
 LISTENER_END_S = 0.2
+# Beyond so many messages a session gets no name by itself, and no other type is proposed.
+LEARNT_MESSAGES = 6
 # States of other sessions that a person is told about.
 ANNOUNCED = {
     "requires_action": "waits for your yes: /inbox",
@@ -71,6 +76,8 @@ class Plain:
         self._transcript = Transcript()
         # Turns whose end was shown when another coordinator came.
         self._caught_up: set[str] = set()
+        # Sessions of which this terminal has said what type they look like.
+        self._hinted: set[str] = set()
         self._is_mid_line = False
         self._has_left = False
         self._awaited: set[tuple[str, int]] = set()
@@ -94,6 +101,10 @@ class Plain:
             "hibernate": self._hibernate,
             "wake": self._wake,
             "pin": self._pin,
+            "fork": self._fork,
+            "search": self._search,
+            "export": self._export,
+            "type": self._type,
             "model": self._model,
             "session-name": self._session_name,
             "help": self._help,
@@ -135,12 +146,9 @@ class Plain:
                 case Nothing():
                     pass
                 case Say(text=text):
-                    await self._say(self._session.id, text)
+                    await self._say(self._session, text)
                 case SayTo(session=name, text=text):
-                    target = await get_session(self._connection, name)
-                    if target is not None:
-                        await self._say(target.id, text)
-                        say(f"Sent to {target.name}.")
+                    await self._say_to(name, text, line.strip())
                 case Command(name="quit"):
                     return False
                 case Command(name=name, rest=rest):
@@ -152,10 +160,24 @@ class Plain:
             complain(error)
         return not self._has_left
 
-    async def _say(self, session: str, text: str) -> None:
+    async def _say_to(self, name: str, text: str, line: str) -> None:
+        """Send to another session; what is none may be a file of this one's folder."""
+        try:
+            target = await get_session(self._connection, name)
+        except RemoteError as error:
+            if error.remote_code != "session.unknown" or not find_files(f"@{name}", Path(self._session.cwd))[1]:
+                raise
+            await self._say(self._session, line)
+            return
+        if target is not None:
+            await self._say(target, text)
+            say(f"Sent to {target.name}.")
+
+    async def _say(self, target: SessionView, words: str) -> None:
         if self._observes:
             say("This terminal only looks; `chat-coord attach NAME` opens one to talk in.")
             return
+        session, text = target.id, prompt_of(words, Path(target.cwd))
         if self._is_away and session == self._session.id:
             await self._look_at(session)
         idem = new_id()
@@ -189,7 +211,7 @@ class Plain:
 
     async def _new(self, rest: str) -> None:
         first, _, name = rest.partition(" ")
-        session_type = first if first in SESSION_TYPES else "development"
+        session_type = first if first in SESSION_TYPES else None
         given = name.strip() if first in SESSION_TYPES else rest
         session = await create(self._connection, self._home, name=given or None, session_type=session_type)
         say(f"Session {session.name!r} is new, type {session.type}, model {session.model}.")
@@ -296,6 +318,28 @@ class Plain:
         assert answer.session is not None  # noqa: S101 - a rename is always answered with its session
         self._session = answer.session
         say(f"The session is named {self._session.name!r} now.")
+
+    async def _fork(self, rest: str) -> None:
+        session = await slash.fork(self._connection, self._session.id, rest)
+        say(f"Session {session.name!r} begins with {session.messages} messages.")
+        await self._enter(session)
+
+    async def _search(self, rest: str) -> None:
+        say(await slash.look_for(self._connection, rest))
+
+    async def _export(self, rest: str) -> None:
+        say(await slash.export(self._connection, self._session.id, rest))
+
+    async def _type(self, rest: str) -> None:
+        if not rest:
+            session = await get_session(self._connection, self._session.id)
+            say(self._session.type if session is None else session.type)
+            return
+        order = m.Mark(request=self._connection.number(), session=self._session.id, mark="type", value=rest)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - a mark is always answered with its session
+        self._session = answer.session
+        say(f"Session {self._session.name!r} is of type {self._session.type} now.")
 
     async def _model(self, rest: str) -> None:
         if not rest:
@@ -438,9 +482,25 @@ class Plain:
                 complain(RemoteError(final.error.code, final.error.message, final.error.hint))
             else:
                 say(f"[the turn ended as {final.stop_reason}]")
+        await self._learn(final.session)
         self._awaited.discard((final.session, final.seq))
         self._settle()
         self._prompt_mark()
+
+    async def _learn(self, key: str) -> None:
+        """Its first prompts may have given the session a name, and say of which type it looks; both are told once."""
+        if self._session.messages >= LEARNT_MESSAGES or key in self._hinted:
+            return
+        with contextlib.suppress(ChatCoordError):
+            session = await get_session(self._connection, key)
+            if session is None or key != self._session.id:
+                return
+            before, self._session = self._session, session
+            if session.name != before.name:
+                say(f"[this session is named {session.name} now; /rename NEW calls it otherwise]")
+            if session.proposed_type is not None:
+                self._hinted.add(key)
+                say(f"[this looks like {session.proposed_type}: /type {session.proposed_type} makes it so]")
 
     def _settle(self) -> None:
         if not self._awaited:

@@ -11,7 +11,17 @@ import click
 
 from client.cli import commands
 from coordinator.core.lifecycle import RESIDENCY, WORK, Residency, Work
-from protocol.settings import TABLES, ModelSettings, Settings, ToolSettings, allowed, description
+from protocol.settings import (
+    NESTING,
+    TABLES,
+    ModelSettings,
+    Settings,
+    TemplateSettings,
+    ToolSettings,
+    TypeSettings,
+    allowed,
+    description,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -51,7 +61,15 @@ def settings_table() -> str:
     model = ModelSettings(provider="openai")
     values |= {f"models.NAME.{key}": getattr(model, key) for key in ModelSettings.__struct_fields__}
     values |= {f"tools.NAME.{key}": getattr(ToolSettings(), key) for key in ToolSettings.__struct_fields__}
+    for table, one in (("types", TypeSettings()), ("templates", TemplateSettings())):
+        fields = [key for key in one.__struct_fields__ if key != "tools"]
+        values |= {f"{table}.NAME.{key}": getattr(one, key) for key in fields}
+    for table in sorted(NESTING, reverse=True):
+        values[f"{table}.NAME.tools.TOOL.rule"] = None
     for key, value in values.items():
+        if key.endswith(".tools.TOOL.rule"):
+            rows.append(f"| `{key}` |  | as `tools.NAME.rule`, and its lists | Comes before `tools.NAME`. |")
+            continue
         is_required = key in {"models.NAME.provider", "models.NAME.model"}
         shown = "required" if is_required else "" if value is None else f"`{_toml(value)}`"
         rows.append(f"| `{key}` | {shown} | {allowed(key)} | {description(key)} |")
@@ -59,6 +77,8 @@ def settings_table() -> str:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value).removesuffix(".0")
 
 

@@ -172,6 +172,26 @@ class PromptTooLarge(ChatCoordError):
     hint = "Shorten it, or put the text into a file and say where it is."
 
 
+class AttachmentBad(ChatCoordError):
+    """A file cannot be put into a prompt."""
+
+    code = "attachment.bad"
+    hint = "Only regular files of text in UTF-8 can be; a word that begins with \\@ names none."
+
+
+class WorktreeRefused(ChatCoordError):
+    """Git made no worktree."""
+
+    code = "worktree.refused"
+    hint = "See `git worktree list`, or leave --worktree out."
+
+
+class TemplateUnknown(ChatCoordError):
+    """The configuration has no such template."""
+
+    code = "template.unknown"
+
+
 class IdemConflict(ChatCoordError):
     """The same idempotency key came with another text."""
 

@@ -27,6 +27,12 @@ CWD_BYTES = 4 << 10
 ENV_BYTES = 128 << 10
 # One page of history.
 PAGE_BYTES = 512 << 10
+# What is looked for: words, each of which is looked up.
+SEARCH_BYTES = 1 << 10
+SEARCH_WORDS = 32
+# A conversation that is imported, in messages; with more the store would be busy with it for seconds.
+IMPORT_ROWS = 100_000
+ORIGIN_CHARS = 200
 # One page of the list: with the longest paths and exit cards a session takes about 17 KiB.
 PAGE_SESSIONS = 50
 # What a worker asks back of its own history when it wakes: four bytes a token, far beyond today's windows.

@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.views import AskView, ErrorView, HistoryRow, SessionView, Status, StopReason, Usage
+from protocol.views import (
+    AskView,
+    ErrorView,
+    Exported,
+    FoundRow,
+    HistoryRow,
+    ParentView,
+    SessionView,
+    Status,
+    StopReason,
+    Usage,
+    UsageReport,
+)
 
 # Raised when a change would make an older peer misread a message; added fields with defaults do not raise it.
 PROTOCOL_VERSION = 1
@@ -76,7 +88,8 @@ class ClientPing(Message, frozen=True):
 class Create(Request, frozen=True):
     """A new session. The client chooses the id, so that a resend makes no second one.
 
-    ``queue``: when no slot is free it waits in line; otherwise it is refused.
+    ``queue``: when no slot is free it waits in line; otherwise it is refused. ``type`` is "" when none was chosen.
+    ``template`` names whose rules of tools it has; what else is in a template comes with the order.
     """
 
     id: str
@@ -87,6 +100,8 @@ class Create(Request, frozen=True):
     cwd: str
     env: Environment
     queue: bool = True
+    group: str | None = None
+    template: str | None = None
     temperature: float | None = None
 
 
@@ -116,11 +131,12 @@ class Fetch(Request, frozen=True):
 
 
 class ListSessions(Request, frozen=True):
-    """The list, a page at a time."""
+    """The list, a page at a time; of one group alone, if any."""
 
     offset: Seq
     waiting: bool
     everything: bool
+    group: str | None = None
 
 
 class GetSession(Request, frozen=True):
@@ -193,13 +209,13 @@ class Wake(Request, frozen=True):
 
 
 class Mark(Request, frozen=True):
-    """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its model (a name).
+    """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type or model.
 
     Another model counts from the next turn on.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "model"]
+    mark: Literal["pinned", "archived", "draft", "type", "model"]
     value: bool | str
 
 
@@ -207,6 +223,78 @@ class Delete(Request, frozen=True):
     """Remove a session that has no worker, and everything that is known of it."""
 
     session: str
+
+
+class Fork(Request, frozen=True):
+    """A new session with the finished turns of another, through the turn of message ``at_seq``; None: all of them.
+
+    The client chooses the id, so that a resend makes no second one; without a name it is NAME-fork.
+    """
+
+    session: str
+    id: str
+    name: str | None = None
+    at_seq: Seq | None = None
+
+
+class Outline(Request, frozen=True):
+    """A session as an export has it, without its messages."""
+
+    session: str
+
+
+class FindOrigin(Request, frozen=True):
+    """Was this imported already? And may a new session have that id?"""
+
+    origin: str
+    id: str
+
+
+class ImportRows(Request, frozen=True):
+    """A part of the conversation of a session that is to be; sent again it does no harm.
+
+    The client chooses the ``batch``, a new id for each attempt.
+    """
+
+    batch: str
+    rows: list[HistoryRow]
+
+
+class ImportSession(Request, frozen=True):
+    """Make a session of the ``messages`` rows that were handed over in a batch; all of it, or nothing.
+
+    A name that is taken, or is none, gets another; a model that is not configured here is the default one.
+    """
+
+    id: str
+    batch: str
+    name: str
+    type: str
+    model: str | None
+    system: str | None
+    cwd: str
+    env: Environment
+    created_at: float
+    last_active_at: float
+    closed: bool
+    archived: bool
+    parent: ParentView | None
+    origin: str
+    messages: Seq
+
+
+class Search(Request, frozen=True):
+    """Look for words in every conversation, without waking any."""
+
+    text: str
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class GetUsage(Request, frozen=True):
+    """What one session, or each, has cost since a time in seconds since 1970."""
+
+    session: str | None
+    since: float | None = None
 
 
 class Listen(Request, frozen=True):
@@ -301,6 +389,40 @@ class History(Message, frozen=True):
     session: str
     rows: list[HistoryRow]
     more: bool
+
+
+class Outlined(Message, frozen=True):
+    """The answer to Outline; its list of messages is empty."""
+
+    request: int
+    session: Exported
+
+
+class OriginAnswer(Message, frozen=True):
+    """The session that was imported from there, if any, and whether the id is free."""
+
+    request: int
+    session: SessionView | None
+    id_is_free: bool
+
+
+class Found(Message, frozen=True):
+    """What a search found, the newest first; ``more``: there is more than was asked for.
+
+    ``partial``: not every message can be found yet, because the index over an older store is still being made.
+    """
+
+    request: int
+    rows: list[FoundRow]
+    more: bool
+    partial: bool = False
+
+
+class UsageAnswer(Message, frozen=True):
+    """What sessions have cost."""
+
+    request: int
+    usage: UsageReport
 
 
 class StatusAnswer(Message, frozen=True):
@@ -786,6 +908,13 @@ class Renamed(Message, frozen=True):
     name: str
 
 
+class Retyped(Message, frozen=True):
+    """The session has another type, and with it perhaps another system prompt: from the next request on."""
+
+    type: str
+    system: str | None
+
+
 class Leave(Message, frozen=True):
     """End the process cleanly."""
 
@@ -817,6 +946,13 @@ ClientSays = (
     | Wake
     | Mark
     | Delete
+    | Fork
+    | Outline
+    | FindOrigin
+    | ImportRows
+    | ImportSession
+    | Search
+    | GetUsage
     | Listen
     | GetStatus
     | Backup
@@ -832,6 +968,10 @@ ToClient = (
     | Attached
     | Ack
     | History
+    | Outlined
+    | OriginAnswer
+    | Found
+    | UsageAnswer
     | StatusAnswer
     | Refused
     | Changed
@@ -883,6 +1023,7 @@ ToWorker = (
     | SnapshotWanted
     | ToolEnded
     | Renamed
+    | Retyped
     | Leave
     | Refused
 )

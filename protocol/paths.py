@@ -65,6 +65,11 @@ class Home:
         """Models that were pulled."""
         return self.root / "models"
 
+    @property
+    def worktrees(self) -> Path:
+        """Git worktrees that sessions were given; made with the first one."""
+        return self.root / "worktrees"
+
     def model_server(self, model: Path) -> Path:
         """Address and key of the server of a local model, for the next coordinator to adopt it."""
         return self.root / f"model-server-{short_name(model)}.json"

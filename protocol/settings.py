@@ -7,7 +7,7 @@ default written here.
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -17,13 +17,18 @@ import msgspec
 from msgspec import Meta
 
 from protocol.errors import ConfigBad
+from protocol.limits import NAME_CHARS, SYSTEM_BYTES
+from protocol.views import SESSION_TYPES, SessionType
 
 EMBEDDED = "embedded"
 ANTHROPIC_URL = "https://api.anthropic.com"
 # Keys that are tables of tables; they come from the file alone.
-TABLES = frozenset({"models", "tools"})
+TABLES = frozenset({"models", "tools", "types", "templates"})
+# Those whose tables hold tables of tools in turn: ``types.review.tools.run_command.rule``.
+NESTING = frozenset({"types", "templates"})
 LISTS = frozenset({"pass_env", "allow", "ask", "deny"})
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TEMPLATE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 Origin = Literal["default", "file", "environment", "flag"]
 # A tool is at least an interpreter; a coordinator, its zygote and one worker have about 100 MiB together.
 LEAST_TOOL_BYTES = 16 << 20
@@ -57,6 +62,14 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tokens_per_minute: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
         Meta(description="Tokens that this endpoint counted within any 60 s, from which on requests wait."),
+    ] = None
+    input_price: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="Price of a million tokens that are sent, for `usage`, in whatever money you count."),
+    ] = None
+    output_price: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="Price of a million tokens that are answered, for `usage`."),
     ] = None
     temperature: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
@@ -98,6 +111,37 @@ class ToolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow: Annotated[list[str], Meta(description=f"Allowed without asking: {_PATHS}")] = []
     ask: Annotated[list[str], Meta(description=f"Asked for: {_PATHS}")] = []
     deny: Annotated[list[str], Meta(description=f"Never: {_PATHS}")] = []
+
+
+class TypeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[types.NAME]``."""
+
+    system: Annotated[
+        str | None, Meta(description="System prompt of sessions of this type that have none of their own.")
+    ] = None
+    tools: Annotated[
+        dict[str, ToolSettings], Meta(description="Tables as `[tools.NAME]`; they come before those.")
+    ] = {}
+
+
+class TemplateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[templates.NAME]``, for ``new --template NAME``."""
+
+    type: Annotated[SessionType, Meta(description="Type of the session.")] = "development"
+    system: Annotated[str | None, Meta(description="System prompt of its own.")] = None
+    model: Annotated[str | None, Meta(description="A model; else default_model.")] = None
+    cwd: Annotated[str | None, Meta(description="Where it works; else where `new` is called. `~` is your home.")] = None
+    tools: Annotated[
+        dict[str, ToolSettings], Meta(description="Tables as `[tools.NAME]`; they come before those, and its type's.")
+    ] = {}
+
+
+FIELDS: dict[str, type[msgspec.Struct]] = {
+    "models": ModelSettings,
+    "tools": ToolSettings,
+    "types": TypeSettings,
+    "templates": TemplateSettings,
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,9 +313,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "(a proxy's, for example)."
         ),
     ] = []
+    auto_names: Annotated[
+        bool,
+        Meta(description="Whether a session that was given no name gets one from its first prompts."),
+    ] = True
+    name_max_length: Annotated[int, Meta(ge=16, le=64, description="Characters that a name of a session may have.")] = (
+        NAME_CHARS
+    )
     default_model: Annotated[str, Meta(description="The model of sessions that name none.")] = EMBEDDED
     models: Annotated[dict[str, ModelSettings], Meta(description="Models by name.")] = {}
     tools: Annotated[dict[str, ToolSettings], Meta(description="Rules of tools by name.")] = {}
+    types: Annotated[dict[SessionType, TypeSettings], Meta(description="What types of sessions are told.")] = {}
+    templates: Annotated[dict[str, TemplateSettings], Meta(description="Templates of sessions by name.")] = {}
 
     def all_models(self) -> dict[str, ModelSettings]:
         """Return the configured models and the embedded one."""
@@ -338,10 +391,8 @@ def settings_of(
     for key, value in document.items():
         if key not in hints:
             raise ConfigBad(f"{source}: there is no key {key!r}.", hint=f"Keys are: {', '.join(sorted(hints))}.")
-        if key == "models" and isinstance(value, dict):
-            values[key] = {name: _model(source, name, table) for name, table in value.items()}
-        elif key == "tools" and isinstance(value, dict):
-            values[key] = {name: _tool(source, name, table) for name, table in value.items()}
+        if key in _READERS and isinstance(value, dict):
+            values[key] = {name: _READERS[key](source, name, table) for name, table in value.items()}
         else:
             values[key] = _convert(source, key, value, hints[key], strict=True)
         origins[key] = "file"
@@ -362,12 +413,17 @@ def settings_of(
         raise ConfigBad(
             f"{where}: there is no model {settings.default_model!r} for default_model.", hint=f"Models: {names}."
         )
-    for name in settings.models:
-        for field in ModelSettings.__struct_fields__:
-            origins[f"models.{name}.{field}"] = "file" if field in document["models"][name] else "default"
-    for name in settings.tools:
-        for field in ToolSettings.__struct_fields__:
-            origins[f"tools.{name}.{field}"] = "file" if field in document["tools"][name] else "default"
+    for name, template in settings.templates.items():
+        if template.model is not None and template.model not in settings.all_models():
+            names = ", ".join(sorted(settings.all_models()))
+            where = f"{source}: templates.{name}.model"
+            raise ConfigBad(f"{where}: there is no model {template.model!r}.", hint=f"Models: {names}.")
+    for key in table_values(settings):
+        path = [part for part in table_path(key) if part]
+        table = document
+        for part in path[:-1]:
+            table = table.get(part, {})
+        origins[key] = "file" if path[-1] in table else "default"
     return Loaded(settings, origins)
 
 
@@ -386,20 +442,63 @@ def _model(source: str, name: str, table: Any) -> ModelSettings:
     return found
 
 
-def _tool(source: str, name: str, table: Any) -> ToolSettings:
-    """Return one table ``[tools.NAME]``, checked as a model's is."""
+def _tool(source: str, name: str, table: Any, above: str = "") -> ToolSettings:
+    """Return one table ``[tools.NAME]``, checked as a model's is; ``above`` is what it lies in, ``types.review.``."""
+    where = f"{above}tools.{name}"
     if name not in TOOL_RULES:
         hint = f"Tools are: {', '.join(TOOL_RULES)}."
-        raise ConfigBad(f"{source}: tools.{name}: there is no such tool.", hint=hint)
+        raise ConfigBad(f"{source}: {where}: there is no such tool.", hint=hint)
     if isinstance(table, dict):
         for field, value in table.items():
-            key = f"tools.{name}.{field}"
+            key = f"{where}.{field}"
             _convert(source, key, value, hint_of(source, key), strict=True)
-    found: ToolSettings = _convert(source, f"tools.{name}", table, ToolSettings, strict=True)
+    found: ToolSettings = _convert(source, where, table, ToolSettings, strict=True)
     if name not in PATH_TOOLS and (found.allow or found.ask or found.deny):
         hint = "Use rule; a pattern over command lines or addresses would let through what it does not mean."
-        raise ConfigBad(f"{source}: tools.{name} takes no path, so it has no patterns.", hint=hint)
+        raise ConfigBad(f"{source}: {where} takes no path, so it has no patterns.", hint=hint)
     return found
+
+
+def _type(source: str, name: str, table: Any) -> TypeSettings:
+    """Return one table ``[types.NAME]``, checked as a model's is."""
+    if name not in SESSION_TYPES:
+        hint = f"Types are: {', '.join(SESSION_TYPES)}."
+        raise ConfigBad(f"{source}: types.{name}: there is no such type.", hint=hint)
+    found: TypeSettings = _nesting(source, f"types.{name}", table, TypeSettings)
+    return found
+
+
+def _template(source: str, name: str, table: Any) -> TemplateSettings:
+    """Return one table ``[templates.NAME]``, checked as a model's is."""
+    if not TEMPLATE_NAME.fullmatch(name):
+        hint = "Use letters, digits, '_' and '-'."
+        raise ConfigBad(f"{source}: templates.{name}: that is no name for a template.", hint=hint)
+    found: TemplateSettings = _nesting(source, f"templates.{name}", table, TemplateSettings)
+    return found
+
+
+def _nesting(source: str, where: str, table: Any, kind: type[msgspec.Struct]) -> Any:
+    """Return a table that holds tables of tools, each of its keys checked on its own."""
+    tools = table.get("tools", {}) if isinstance(table, dict) else {}
+    if isinstance(tools, dict):
+        for name, rules in tools.items():
+            _tool(source, name, rules, f"{where}.")
+    if isinstance(table, dict):
+        for field, value in table.items():
+            if field != "tools":
+                _convert(source, f"{where}.{field}", value, hint_of(source, f"{where}.{field}"), strict=True)
+    found = _convert(source, where, table, kind, strict=True)
+    if len((found.system or "").encode()) > SYSTEM_BYTES:
+        raise ConfigBad(f"{source}: {where}.system is too long.", hint=f"{SYSTEM_BYTES} bytes are allowed.")
+    return found
+
+
+_READERS: dict[str, Callable[[str, str, Any], Any]] = {
+    "models": _model,
+    "tools": _tool,
+    "types": _type,
+    "templates": _template,
+}
 
 
 def variable(key: str) -> str:
@@ -438,14 +537,17 @@ def hint_of(source: str, key: str) -> Any:
     hints = get_type_hints(Settings, include_extras=True)
     table, name, field = table_key(key)
     if name:
-        fields = get_type_hints(ToolSettings if table == "tools" else ModelSettings, include_extras=True)
-        if field in fields:
+        tool = table_path(key)[3]
+        if tool and tool not in TOOL_RULES:
+            raise ConfigBad(f"{source}: {key}: there is no such tool.", hint=f"Tools are: {', '.join(TOOL_RULES)}.")
+        fields = get_type_hints(ToolSettings if tool else FIELDS[table], include_extras=True)
+        if field in fields and not (field == "tools" and table in NESTING):
             return fields[field]
         hint = f"Keys of a {table.removesuffix('s')} are: {', '.join(fields)}."
         raise ConfigBad(f"{source}: there is no key {key!r}.", hint=hint)
     if key not in hints or key in TABLES:
         names = ", ".join(sorted(set(hints) - TABLES))
-        hint = f"Keys are: {names}, models.NAME.KEY, tools.NAME.KEY."
+        hint = f"Keys are: {names}, {', '.join(f'{table}.NAME.KEY' for table in FIELDS)}."
         raise ConfigBad(f"{source}: there is no key {key!r}.", hint=hint)
     return hints[key]
 
@@ -457,6 +559,33 @@ def table_key(key: str) -> tuple[str, str, str]:
         return "", "", ""
     name, _, field = rest.rpartition(".")
     return table, name, field
+
+
+def table_path(key: str) -> tuple[str, str, str, str, str]:
+    """Return table, name, tool's table ("tools" or ""), tool and key, as far as the key has them.
+
+    ``types.review.tools.run_command.rule`` has all five; the tool's table is put before the tool for whoever walks.
+    """
+    table, name, field = table_key(key)
+    inner = name.split(".")
+    if table in NESTING and len(inner) == 3 and inner[1] == "tools":  # noqa: PLR2004 - NAME.tools.TOOL
+        return table, inner[0], "tools", inner[2], field
+    return table, name, "", "", field
+
+
+def table_values(settings: Settings) -> dict[str, Any]:
+    """Return what the tables of the file hold, by key."""
+    values: dict[str, Any] = {}
+    for table, kind in FIELDS.items():
+        for name, found in getattr(settings, table).items():
+            for field in kind.__struct_fields__:
+                if field == "tools" and table in NESTING:
+                    for tool, rules in found.tools.items():
+                        above = f"{table}.{name}.tools.{tool}"
+                        values |= {f"{above}.{key}": getattr(rules, key) for key in ToolSettings.__struct_fields__}
+                else:
+                    values[f"{table}.{name}.{field}"] = getattr(found, field)
+    return values
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -486,8 +615,10 @@ def allowed(key: str) -> str:
             'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
             "api_key_file"
         )
-    if key == "tools" or (key.startswith("tools.") and key.count(".") == 1):
+    if key == "tools" or (key.startswith("tools.") and key.count(".") == 1) or key.split(".")[-2:-1] == ["tools"]:
         return 'tables [tools.NAME] with rule = "allow", "ask" or "deny", and lists of paths allow, ask, deny'
+    if key in NESTING or (table_key(key)[0] == "" and key.partition(".")[0] in NESTING):
+        return "tables [types.NAME] with system and tools, [templates.NAME] with type, system, model, cwd and tools"
     hint = hint_of("", key)
     inner, meta = get_args(hint)[0], hint.__metadata__[0]
     ending = ""
@@ -497,6 +628,8 @@ def allowed(key: str) -> str:
         inner = get_args(inner)[0] if hasattr(inner, "__metadata__") else inner
     if get_origin(inner) is Literal:
         return " or ".join(f'"{word}"' for word in get_args(inner))
+    if inner is bool:
+        return "true or false"
     kind = {int: "a whole number", float: "a number", str: "a text"}.get(inner, "a list of texts")
     return (kind if meta.ge is None else f"{kind} from {meta.ge} to {meta.le}") + ending
 

@@ -100,8 +100,19 @@ class AskView(View, frozen=True):
     since: float
 
 
+class ParentView(View, frozen=True):
+    """What a session was forked from: a session by its id, and the last of its messages that was taken along."""
+
+    session: str
+    seq: int
+
+
 class SessionView(View, frozen=True):
-    """One session as lists show it. Times are seconds since 1970."""
+    """One session as lists show it. Times are seconds since 1970.
+
+    ``unanswered`` counts the prompts that have no reply yet, the one that runs included; ``origin`` names what it was
+    imported from; ``proposed_type`` is what its first prompts look like, when that is another type than it has.
+    """
 
     id: str
     name: str
@@ -129,6 +140,12 @@ class SessionView(View, frozen=True):
     memory: Memory
     created_at: float
     last_active_at: float
+    unanswered: int = 0
+    parent: ParentView | None = None
+    origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    proposed_type: str | None = None
     temperature: float | None = None
 
 
@@ -146,7 +163,10 @@ class HistoryRow(View, frozen=True):
 
 
 class Exported(View, frozen=True):
-    """A session with its whole conversation, in the order of its turns. ``missing`` says what could not be read."""
+    """A session with its whole conversation, in the order of its turns. ``missing`` says what could not be read.
+
+    ``origin`` names what it was imported from, when that was another program.
+    """
 
     id: str
     name: str
@@ -158,6 +178,60 @@ class Exported(View, frozen=True):
     last_active_at: float
     messages: list[HistoryRow]
     missing: str | None = None
+    system: str | None = None
+    archived: bool = False
+    parent: ParentView | None = None
+    origin: str | None = None
+
+
+class FoundRow(View, frozen=True):
+    """A message in which a search found its words. ``session`` is the id."""
+
+    session: str
+    name: str
+    seq: int
+    role: str
+    snippet: str
+    at: float
+
+
+class Spent(View, frozen=True, kw_only=True):
+    """What a number of turns cost. ``cost`` counts what has a price, ``unpriced_tokens`` what has none.
+
+    ``cost`` is None when nothing has a price.
+    """
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    unpriced_tokens: int = 0
+
+
+class ModelSpent(Spent, frozen=True, kw_only=True):
+    """What a session's turns with one model cost."""
+
+    model: str
+
+
+class SessionSpent(Spent, frozen=True, kw_only=True):
+    """What a session cost. ``session`` is the id."""
+
+    session: str
+    name: str
+    models: list[ModelSpent]
+
+
+class UsageReport(View, frozen=True):
+    """What sessions cost since a time (seconds since 1970; None: ever), the dearest first.
+
+    ``more``: there are others, which only the total counts.
+    """
+
+    since: float | None
+    sessions: list[SessionSpent]
+    total: Spent
+    more: bool = False
 
 
 class SessionCounts(View, frozen=True):

@@ -1,5 +1,7 @@
 """What ``send`` and ``retry`` share: hand a prompt over, show the reply, say how the turn ended."""
 
+from pathlib import Path
+
 from client.asking import connected, get_session
 from client.connection import Connection
 from client.model_ready import ensure_model
@@ -32,10 +34,10 @@ async def answer(
             if not as_json:
                 say(text, end="")
 
-        answered = await converse(connection, name, prompt, idem, show, on_ask=_tell_ask, timeout_s=timeout_s)
+        answered = await converse(connection, name, prompt, idem, show, on_ask=tell_ask, timeout_s=timeout_s)
     row = answered.row
     if as_json:
-        dump(_document(answered))
+        dump(document(answered))
     elif row.text:
         say("")
     if row.stop_reason == "completed":
@@ -48,9 +50,18 @@ async def answer(
     return EXIT_NO
 
 
-def _tell_ask(ask: AskView) -> None:
+def tell_ask(ask: AskView) -> None:
+    """Say on standard error that a turn waits for a yes, and how to give it."""
     say(f"\n{ask.name} wants to use {ask.tool}:\n{ask.text}", to_error=True)
     say(f"It waits for your yes: chat-coord approve {ask.id}  (or: chat-coord deny {ask.id} [WHY])", to_error=True)
+
+
+async def cwd_of(home: Home, name: str) -> Path:
+    """Return the folder that a session works in."""
+    async with connected(home, start=True) as connection:
+        session = await get_session(connection, name)
+    assert session is not None  # noqa: S101 - an unknown name is refused
+    return Path(session.cwd)
 
 
 async def _see_to_model(connection: Connection, home: Home, name: str) -> None:
@@ -61,7 +72,8 @@ async def _see_to_model(connection: Connection, home: Home, name: str) -> None:
         ensure_model(home, session.model)
 
 
-def _document(answer: Answer) -> dict[str, object]:
+def document(answer: Answer) -> dict[str, object]:
+    """Return a reply for programs."""
     row, final = answer.row, answer.final
     usage = final.usage if final is not None else None
     return {

@@ -109,6 +109,8 @@ def as_text(value: Any) -> str:
     """Return a value as it is given to ``config set``."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(value) if isinstance(value, list) else str(value).removesuffix(".0")
 
 
@@ -118,6 +120,6 @@ def _entry(found: list[Entry], key: str) -> Entry:
         if entry.key == key:
             return entry
     table, name, _ = table_key(key)
-    if table == "tools":
-        raise ConfigBad(f"There is no table [tools.{name}] in config.toml.", hint="Its defaults are in the README.")
+    if table != "models":
+        raise ConfigBad(f"There is no table [{table}.{name}] in config.toml.", hint="The defaults are in the README.")
     raise ConfigBad(f"There is no model {name!r} in config.toml.", hint="See `chat-coord model list`.")

@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import Asked, ToClient, ToWorker
-from protocol.views import ErrorView, ExitCard, PermitsView, SessionCounts, StatusMemory, StopReason, Usage
+from protocol.messages import Asked, ToClient, ToolRule, ToWorker
+from protocol.views import (
+    ErrorView,
+    ExitCard,
+    HistoryRow,
+    ParentView,
+    PermitsView,
+    SessionCounts,
+    StatusMemory,
+    StopReason,
+    Usage,
+)
 
 # ---- changes to the store; each is committed whole before the core hears of it
 
@@ -26,7 +36,58 @@ class InsertSession:
     peer: bytes
     request: int
     starts: bool = True
+    group: str | None = None
+    template: str | None = None
+    is_named: bool = True
     temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InsertFork:
+    """A new session with the finished turns of another, through the turn of message ``at_seq`` (None: all of them)."""
+
+    session: str
+    source: str
+    at_seq: int | None
+    name: str
+    number: int
+    at: float
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageRows:
+    """A part of a conversation that is being imported, kept aside until its session is made."""
+
+    batch: str
+    rows: tuple[HistoryRow, ...] = field(repr=False)
+    peer: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class InsertImported:
+    """A new session with the ``messages`` rows of a batch that was staged."""
+
+    session: str
+    batch: str
+    name: str
+    number: int
+    type: str
+    model: str
+    system: str | None
+    cwd: str
+    env: dict[str, str]
+    created_at: float
+    last_active_at: float
+    closed: bool
+    archived: bool
+    parent: ParentView | None
+    origin: str
+    messages: int
+    peer: bytes
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +135,7 @@ class InsertReply:
     error: ErrorView | None
     unread: bool
     at: float
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +216,13 @@ class SaveExit:
 
 @dataclass(frozen=True, slots=True)
 class SaveName:
-    """Another name."""
+    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it."""
 
     session: str
     name: str
     peer: bytes
     request: int
+    is_auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +241,13 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What a person noted on a session: that it is pinned or archived, a prompt that is not sent yet, its model."""
+    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type or model.
+
+    A type that is only proposed comes from the prompts; nobody waits for it, so ``peer`` is empty.
+    """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "model"]
+    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model"]
     value: bool | str
     peer: bytes
     request: int
@@ -228,6 +294,9 @@ class SaveActive:
 
 Change = (
     InsertSession
+    | InsertFork
+    | StageRows
+    | InsertImported
     | BumpEpoch
     | InsertPrompt
     | InsertRetry
@@ -283,6 +352,26 @@ class SendHistory:
     request: int
     session: str
     after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendFound:
+    """Look for words in every conversation and send what was found to a client, the newest first."""
+
+    peer: bytes
+    request: int
+    text: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendUsage:
+    """Sum up what one session, or each, spent since a time (seconds since 1970), and send it to a client."""
+
+    peer: bytes
+    request: int
+    session: str | None
+    since: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +455,14 @@ class MakeBackup:
 
 @dataclass(frozen=True, slots=True)
 class SendEndpoint:
-    """Find where a model answers, start the embedded server if it is that one, and tell the worker."""
+    """Find where a model answers, start the embedded server if it is that one, and tell the worker.
+
+    ``rules`` are those of the session's tools.
+    """
 
     peer: bytes
     model: str
+    rules: dict[str, ToolRule] = field(default_factory=dict)
     temperature: float | None = None
 
 
@@ -451,6 +544,8 @@ Effect = (
     | SendWorker
     | Commit
     | SendHistory
+    | SendFound
+    | SendUsage
     | SendHistoryBack
     | SendContinue
     | SendAskFate

@@ -7,7 +7,7 @@ from typing import Literal
 from coordinator.core.effects import Change
 from protocol.messages import ClientSays, WorkerSays
 from protocol.outbox import Record
-from protocol.views import ExitCard, Memory, TreeMemory, Usage
+from protocol.views import ExitCard, Memory, ParentView, TreeMemory, Usage
 
 # ---- told by the store
 
@@ -86,6 +86,12 @@ class StoredSession:
     pinned: bool = False
     archived: bool = False
     draft: str = ""
+    parent: ParentView | None = None
+    origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    is_named: bool = True
+    proposed_type: str | None = None
     temperature: float | None = None
 
 
@@ -111,7 +117,8 @@ class Outcome:
     """What the store adds to a change at commit.
 
     ``conflict``: the key belongs to another text. ``seq`` is 0 for a retry that found nothing to run again; ``text`` is
-    the prompt that a retry runs again.
+    the prompt that a retry runs again. ``refusal``: why a fork or an import cannot be; ``messages`` how many a fork
+    has, through ``parent_seq`` of its source.
     """
 
     seq: int = 0
@@ -122,6 +129,9 @@ class Outcome:
     epoch: int = 0
     token: bytes = field(default=b"", repr=False)
     token_sha256: bytes = b""
+    refusal: str = ""
+    messages: int = 0
+    parent_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from coordinator.core import (
     asks,
     cancelling,
     closing,
+    copying,
     endings,
     governing,
     hibernation,
@@ -18,6 +19,7 @@ from coordinator.core import (
     memory,
     prompts,
     requests,
+    session_types,
     storage,
     turns,
     workers,
@@ -28,6 +30,8 @@ from coordinator.core.effects import (
     DeleteSession,
     Effect,
     InsertAsks,
+    InsertFork,
+    InsertImported,
     InsertPrompt,
     InsertReply,
     InsertRetry,
@@ -45,6 +49,7 @@ from coordinator.core.effects import (
     SendHistoryBack,
     SendRestore,
     SendWorker,
+    StageRows,
     StartTimer,
 )
 from coordinator.core.events import (
@@ -188,7 +193,8 @@ class Machine:
                 if session.turn is not None:
                     session.turn.model = session.model_in_use
                 local_use.used(self.world, session, now_s)
-                yield SendEndpoint(peer, session.model_in_use, session.temperature)
+                rules = session_types.rules_of(self.world.settings, session.type, session.template)
+                yield SendEndpoint(peer, session.model_in_use, rules, session.temperature)
             case m.PermitWanted():
                 yield from governing.on_wanted(self.world, session, message, now_s)
             case m.PermitReturned():
@@ -207,6 +213,9 @@ class Machine:
     # ---- the store
 
     def _on_committed(self, event: Committed, now_s: float) -> Iterator[Effect]:
+        if isinstance(event.change, StageRows):
+            yield SendClient(event.change.peer, m.Done(request=event.change.request))
+            return
         self.world.unsaved.pop(storage.subject(event.change), None)  # a newer value is durable
         session = self.world.sessions.get(getattr(event.change, "session", None) or "")
         if session is None:
@@ -214,6 +223,8 @@ class Machine:
         match event.change:
             case InsertSession():
                 yield from requests.on_session_inserted(self.world, session, event.change, event.outcome, now_s)
+            case InsertFork() | InsertImported():
+                yield from copying.on_inserted(self.world, session, event.change, event.outcome)
             case BumpEpoch():
                 yield from workers.on_epoch(self.world, session, event.outcome, now_s)
             case InsertPrompt() | InsertRetry():
@@ -346,6 +357,12 @@ class Machine:
             is_pinned=stored.pinned,
             is_archived=stored.archived,
             draft=stored.draft,
+            parent=stored.parent,
+            origin=stored.origin,
+            group=stored.group,
+            template=stored.template,
+            is_named=stored.is_named,
+            proposed_type=stored.proposed_type,
             temperature=stored.temperature,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)

@@ -1,16 +1,18 @@
-"""What a person notes on a session: pinned, archived, a draft, its model; and the note that it is to be no more."""
+"""What a person notes on a session: pinned, archived, a draft, its type, its model; and that it is to be no more."""
 
 from collections.abc import Iterator
 
 from coordinator.core.closing import pass_on
-from coordinator.core.effects import Commit, DeleteSession, DropFiles, Effect, SaveMark, SendClient
+from coordinator.core.effects import Commit, DeleteSession, DropFiles, Effect, SaveMark, SendClient, SendWorker
 from coordinator.core.lifecycle import Residency
 from coordinator.core.providers import check_model
+from coordinator.core.session_types import system_of
 from coordinator.core.showing import session_view, tell
 from coordinator.core.world import Session, World
 from protocol.errors import PromptTooLarge, SessionBusy, SessionClosed, ValueIllegal
 from protocol.limits import PROMPT_BYTES
-from protocol.messages import Changed, Delete, Done, Mark, SessionAnswer
+from protocol.messages import Changed, Delete, Done, Mark, Retyped, SessionAnswer
+from protocol.views import SESSION_TYPES
 
 # Where a session may be deleted: nothing runs for it.
 AT_REST = frozenset({Residency.HIBERNATED, Residency.FAILED, Residency.STOPPED})
@@ -26,7 +28,8 @@ def mark(world: World, peer: bytes, order: Mark, now_s: float) -> Iterator[Effec
     """
     del now_s
     session = world.find(order.session)
-    if isinstance(order.value, str) != (order.mark in {"draft", "model"}):
+    is_no_type = order.mark == "type" and order.value not in SESSION_TYPES
+    if isinstance(order.value, str) != (order.mark in {"draft", "type", "model"}) or is_no_type:
         raise ValueIllegal(f"The mark {order.mark!r} cannot be {order.value!r:.64}.")
     if order.mark == "model":
         check_model(world.settings, str(order.value))
@@ -45,8 +48,17 @@ def on_marked(world: World, session: Session, change: SaveMark) -> Iterator[Effe
         world.touch(session, "archived" if change.value else "taken out of the archive")
     elif change.mark == "model":
         session.model = str(change.value)
-    else:
+    elif change.mark == "draft":
         session.draft = str(change.value)
+    elif change.mark == "proposed_type":
+        if not session.is_type_chosen:
+            session.proposed_type = str(change.value)
+        return
+    else:
+        session.type, session.proposed_type, session.is_type_chosen = str(change.value), None, True
+        if session.peer is not None:
+            system = system_of(world.settings, session.type, session.system)
+            yield SendWorker(session.peer, Retyped(type=session.type, system=system))
     known = world.peers.get(change.peer)
     view = session_view(world, session, known.client if known else None)
     yield SendClient(change.peer, SessionAnswer(request=change.request, session=view))

@@ -23,10 +23,28 @@ class Named(Protocol):
 
 
 N = TypeVar("N", bound=Named)
+# What a session is called that was given no name, with its number.
+UNNAMED = "session-"
 
 
-def normal_name(text: str) -> str:
+def normal_name(text: str, limit: int = NAME_CHARS) -> str:
     """Return the name in its normal form (NFC, no space at the ends).
+
+    Raises:
+        NameIllegal: says which rule it breaks.
+    """
+    name = normal_group(text, limit)
+    if name.isdigit():
+        raise NameIllegal(f"The name {name!r} has digits alone; those are numbers of sessions.")
+    if name == "-":
+        raise NameIllegal("The name '-' means the previous session.")
+    if name.casefold() in SESSION_TYPES:
+        raise NameIllegal(f"The name {name!r} is a type of session.")
+    return name
+
+
+def normal_group(text: str, limit: int = NAME_CHARS) -> str:
+    """Return the name of a group in its normal form: like a session's, but it may be digits or a type's word.
 
     Raises:
         NameIllegal: says which rule it breaks.
@@ -35,27 +53,22 @@ def normal_name(text: str) -> str:
     shown = repr(name if len(name) <= NAME_CHARS else name[:NAME_CHARS] + "…")
     if not name:
         raise NameIllegal("A name needs at least one character.")
-    if len(name) > NAME_CHARS:
-        raise NameIllegal(f"The name {shown} has {len(name)} characters; {NAME_CHARS} are allowed.")
+    if len(name) > limit:
+        raise NameIllegal(f"The name {shown} has {len(name)} characters; {limit} are allowed.")
     for char in name:
         is_mark = unicodedata.category(char) in {"Mn", "Mc"}  # scripts such as Devanagari write vowels with them
         if not (char in " -_" or char.isalnum() or is_mark) or clean(char) != char:
             raise NameIllegal(f"The name {shown} has a character that is not allowed: {char!r}.")
     if unicodedata.category(name[0]).startswith("M"):
         raise NameIllegal(f"The name {shown} begins with a mark that belongs to a letter before it.")
-    if name.isdigit():
-        raise NameIllegal(f"The name {shown} has digits alone; those are numbers of sessions.")
-    if name == "-":
-        raise NameIllegal("The name '-' means the previous session.")
-    if name.casefold() in SESSION_TYPES:
-        raise NameIllegal(f"The name {shown} is a type of session.")
     return name
 
 
 def resolve(text: str, sessions: Iterable[N]) -> N:
     """Return the session that a text means: exact name, then number, then unique prefix of an id.
 
-    Living sessions come before closed ones, whose names may have been taken again.
+    Living sessions come before closed ones, whose names may have been taken again. ``session-N``, which a session is
+    called before it gets a name by itself, means number N as long as none is named so: scripts go on.
 
     Raises:
         SessionUnknown: none.
@@ -69,6 +82,7 @@ def resolve(text: str, sessions: Iterable[N]) -> N:
         [s for s in living if s.name == wanted],
         [s for s in living if wanted == str(s.number)],
         [s for s in closed if s.name == wanted],
+        [s for s in living if wanted == f"{UNNAMED}{s.number}"],
         [s for s in everyone if wanted and s.id.startswith(wanted.casefold())],
     ):
         if len(found) == 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from coordinator.core import first_words
 from coordinator.core.effects import Commit, Effect, InsertPrompt, InsertRetry, SendClient
 from coordinator.core.endings import cancel_waiting
 from coordinator.core.events import Outcome
@@ -84,6 +85,7 @@ def on_prompt_committed(
         session.waiting_since = None
     text = prompt.text if isinstance(prompt, InsertPrompt) else outcome.text
     session.waiting.append(Prompt(outcome.seq, text, now_s))
+    yield from first_words.heed(world, session, text)
     if session.is_closed:  # closed between the prompt's arrival and its commit
         yield from cancel_waiting(world, session, now_s)
     elif session.turn is None:

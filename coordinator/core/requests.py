@@ -3,7 +3,19 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from coordinator.core import asks, cancelling, closing, hibernation, marks, memory, prompts, storage, workers
+from coordinator.core import (
+    asks,
+    cancelling,
+    closing,
+    copying,
+    finding,
+    hibernation,
+    marks,
+    memory,
+    prompts,
+    storage,
+    workers,
+)
 from coordinator.core.effects import (
     Commit,
     Effect,
@@ -20,7 +32,7 @@ from coordinator.core.events import Outcome
 from coordinator.core.governing import permits_view
 from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import normal_name
+from coordinator.core.naming import UNNAMED, normal_group, normal_name
 from coordinator.core.providers import check_model
 from coordinator.core.residency import hand_over, wake
 from coordinator.core.restarts import RestartBudget
@@ -35,6 +47,7 @@ from protocol.errors import (
     NameTaken,
     SessionClosed,
     SessionLimit,
+    TemplateUnknown,
     ValueIllegal,
 )
 from protocol.ids import is_id
@@ -42,6 +55,7 @@ from protocol.limits import CWD_BYTES, ENV_BYTES, MOST_TEMPERATURE, PAGE_BYTES, 
 from protocol.version import __version__
 from protocol.views import SESSION_TYPES
 
+DEFAULT_TYPE = "development"
 # A client that has not been heard for this long is gone; it pings every 2 s.
 CLIENT_SILENCE_S = 10.0
 
@@ -127,6 +141,9 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
             peer=peer,
             request=order.request,
             starts=session.residency is Residency.STARTING,
+            group=session.group,
+            template=session.template,
+            is_named=session.is_named,
             temperature=session.temperature,
         )
     )
@@ -136,7 +153,8 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     """Return the session that the order describes, with its slot and name reserved."""
     if not is_id(order.id):
         raise IdTaken("That is no identifier for a session.")
-    if order.type not in SESSION_TYPES:
+    session_type = order.type or DEFAULT_TYPE
+    if session_type not in SESSION_TYPES:
         raise ValueIllegal(f"There is no type {order.type[:32]!r}.", hint=f"Types are: {', '.join(SESSION_TYPES)}.")
     model = order.model or world.settings.default_model
     check_model(world.settings, model)
@@ -151,6 +169,9 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     for what, size, limit in sizes:
         if size > limit:
             raise ValueIllegal(f"The {what} has {size} bytes; {limit} are allowed.", hint="Shorten it.")
+    if order.template is not None and order.template not in world.settings.templates:
+        hint = "A coordinator that runs knows the templates of its start: `chat-coord restart`."
+        raise TemplateUnknown(f"There is no template {order.template[:64]!r}.", hint=hint)
     number = world.roll.free_number()
     name = _free_name(world, number) if order.name is None else _own_name(world, order.name, None)
     if not world.has_descriptors:
@@ -167,7 +188,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         id=order.id,
         name=name,
         number=number,
-        type=order.type,
+        type=session_type,
         model=model,
         system=order.system,
         cwd=order.cwd,
@@ -178,16 +199,20 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         restarts=RestartBudget(world.settings.restart_limit, world.settings.restart_window_s),
         residency=Residency.STARTING if has_slot else Residency.HIBERNATED,
         is_committed=False,
+        group=None if order.group is None else normal_group(order.group),
+        template=order.template,
+        is_named=order.name is not None,
+        is_type_chosen=bool(order.type),
         temperature=order.temperature,
     )
 
 
 def _free_name(world: World, number: int) -> str:
-    return next(n for n in (f"session-{i}" for i in itertools.count(number)) if world.roll.owner_of(n) is None)
+    return next(n for n in (f"{UNNAMED}{i}" for i in itertools.count(number)) if world.roll.owner_of(n) is None)
 
 
 def _own_name(world: World, text: str, session: Session | None) -> str:
-    name = normal_name(text)
+    name = normal_name(text, world.settings.name_max_length)
     owner = world.roll.owner_of(name)
     if owner is None or owner is session:
         return name
@@ -237,7 +262,10 @@ def _get(world: World, peer: bytes, order: m.GetSession, now_s: float) -> Iterat
 
 def _list(world: World, peer: bytes, order: m.ListSessions, now_s: float) -> Iterator[Effect]:
     del now_s
-    page = world.roll.page(order.offset, PAGE_SESSIONS + 1, waiting=order.waiting, everything=order.everything)
+    group = None if order.group is None else normal_group(order.group)
+    page = world.roll.page(
+        order.offset, PAGE_SESSIONS + 1, waiting=order.waiting, everything=order.everything, group=group
+    )
     client = world.peers[peer].client
     views = [session_view(world, s, client) for s in page[:PAGE_SESSIONS]]
     yield SendClient(peer, m.SessionsAnswer(request=order.request, sessions=views, more=len(page) > PAGE_SESSIONS))
@@ -323,7 +351,7 @@ def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterato
     world.check_writable()
     if session.renaming not in {None, name}:
         raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
-    session.renaming = name
+    session.renaming, session.is_named = name, True  # this comes after a name from its prompts that is on its way
     if session.holds_name:
         world.roll.reserve(name, session.id)
     yield Commit(SaveName(session.id, name, peer, order.request))
@@ -332,11 +360,16 @@ def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterato
 def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Effect]:
     """The name is durable: tell the worker, whose process is named after it, and the client."""
     before, session.name = session.name, change.name
-    session.renaming = None
+    session.is_named = True
+    if change.is_auto:
+        session.naming = None
+    else:
+        session.renaming = None
     world.roll.renamed(session, before)
     if session.peer is not None:
         yield workers.tell_name(session.peer, session)
-    yield _answer(world, change.peer, change.request, session)
+    if not change.is_auto:
+        yield _answer(world, change.peer, change.request, session)
 
 
 def _close(world: World, peer: bytes, order: m.Close, now_s: float) -> Iterator[Effect]:
@@ -389,6 +422,13 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Wake: hibernation.awaken,
     m.Mark: marks.mark,
     m.Delete: marks.delete,
+    m.Fork: copying.fork,
+    m.Outline: copying.outline,
+    m.FindOrigin: copying.find_origin,
+    m.ImportRows: copying.stage,
+    m.ImportSession: copying.take_in,
+    m.Search: finding.search,
+    m.GetUsage: finding.usage,
     m.Listen: _listen,
     m.Backup: _backup,
     m.GetStatus: _status,

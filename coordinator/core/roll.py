@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from coordinator.core.lifecycle import HOLDS_SLOT, LIST_ORDER, Residency
+from coordinator.core.naming import UNNAMED
 
 if TYPE_CHECKING:
     from coordinator.core.world import Session
@@ -37,6 +38,7 @@ class Roll:
         self._buckets: dict[str, list[Place]] = {word: [] for word in ORDER}
         self._shown: dict[str, tuple[str, Place]] = {}
         self._waiting: dict[str, None] = {}
+        self._groups: dict[str, dict[str, None]] = {}
         self._holders: dict[str, Session] = {}
         self._residencies: Counter[Residency] = Counter()
 
@@ -52,6 +54,8 @@ class Roll:
             self._by_number[session.number] = session.id
         if session.holds_slot:
             self._holders[session.id] = session
+        if session.group is not None:
+            self._groups.setdefault(session.group, {})[session.id] = None
 
     def moved(self, session: "Session", before: Residency) -> None:
         """Its residency changed."""
@@ -83,6 +87,10 @@ class Roll:
         if self._sessions.pop(session.id, None) is None:
             return
         self._residencies[session.residency] -= 1
+        if session.group is not None:
+            self._groups[session.group].pop(session.id)
+            if not self._groups[session.group]:
+                del self._groups[session.group]
         self.release(session)
         self._unname(session.name, session.id)
 
@@ -113,7 +121,7 @@ class Roll:
 
     def release(self, session: "Session") -> None:
         """Its name and number are free for others: its close is durable."""
-        for name in {session.name, session.renaming} - {None}:
+        for name in {session.name, session.renaming, session.naming} - {None}:
             self.unreserve(str(name), session.id)
         if self._by_number.get(session.number) == session.id:
             del self._by_number[session.number]
@@ -146,6 +154,9 @@ class Roll:
             keys += [
                 key for key in [self._by_number.get(int(wanted))] if key is not None and str(int(wanted)) == wanted
             ]
+        number = wanted.removeprefix(UNNAMED)
+        if not keys and number != wanted and number.isascii() and number.isdigit() and len(number) < 19:  # noqa: PLR2004
+            keys += [key for key in [self._by_number.get(int(number))] if key is not None]
         if not keys and wanted:
             keys = [key for key in self._sessions if key.startswith(wanted.casefold())]
         return [self._sessions[key] for key in dict.fromkeys(keys)]
@@ -164,12 +175,16 @@ class Roll:
         """Return how many sessions are there."""
         return self._residencies[residency]
 
-    def page(self, offset: int, limit: int, *, waiting: bool, everything: bool) -> "list[Session]":
+    def page(
+        self, offset: int, limit: int, *, waiting: bool, everything: bool, group: str | None = None
+    ) -> "list[Session]":
         """Return a part of the list: those first that need a person, within a word by number."""
         words = [word for word in ORDER if everything or word not in HIDDEN]
         buckets = [self._buckets[word] for word in words]
-        if waiting:
-            places = [self._shown[key] for key in self._waiting if key in self._shown]
+        if waiting or group is not None:
+            few = self._waiting if group is None else self._groups.get(group, {})
+            keys = [key for key in few if not waiting or key in self._waiting]
+            places = [self._shown[key] for key in keys if key in self._shown]
             buckets = [sorted(place for shown, place in places if shown == word) for word in words]
         return [self._sessions[key] for key in _slice(buckets, offset, limit)]
 

@@ -43,6 +43,12 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         memory=session.memory,
         created_at=session.created_at,
         last_active_at=session.last_active_at,
+        unanswered=session.unanswered,
+        parent=session.parent,
+        origin=session.origin,
+        group=session.group,
+        template=session.template,
+        proposed_type=session.proposed_type,
         temperature=session.temperature,
     )
 

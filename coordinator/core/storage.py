@@ -14,6 +14,8 @@ from coordinator.core.effects import (
     Commit,
     DeleteSession,
     Effect,
+    InsertFork,
+    InsertImported,
     InsertPrompt,
     InsertRetry,
     InsertSession,
@@ -25,12 +27,13 @@ from coordinator.core.effects import (
     SaveName,
     SaveSnapshot,
     SendClient,
+    StageRows,
 )
 from coordinator.core.events import CommitFailed, StoreTurned
 from coordinator.core.lifecycle import Residency
 from coordinator.core.showing import refusal, tell
 from coordinator.core.world import World
-from protocol.errors import StoreFailed, StoreReadOnly
+from protocol.errors import ChatCoordError, StoreFailed, StoreReadOnly
 from protocol.messages import StoreState
 
 
@@ -62,22 +65,21 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
     if isinstance(change, SaveActive):
         world.unsaved[subject(change)] = change
         return
+    if isinstance(change, StageRows):
+        yield SendClient(change.peer, refusal(change.request, error))
+        return
     if change.session not in world.sessions:  # it was deleted meanwhile, so what was asked of it is refused
-        if isinstance(change, InsertPrompt | InsertRetry | SaveName | SaveMark | DeleteSession):
+        if isinstance(change, InsertPrompt | InsertRetry | SaveName | SaveMark | DeleteSession) and change.peer:
             yield SendClient(change.peer, refusal(change.request, error))
         return
     match change:
-        case InsertSession():
+        case InsertSession() | InsertFork() | InsertImported():
             world.remove(world.session(change.session))
             yield SendClient(change.peer, refusal(change.request, error))
         case InsertPrompt() | InsertRetry():
             yield SendClient(change.peer, refusal(change.request, error))
         case SaveName():
-            session = world.session(change.session)
-            if change.name != session.name:
-                world.roll.unreserve(change.name, session.id)
-            session.renaming = None
-            yield SendClient(change.peer, refusal(change.request, error))
+            yield from _name_failed(world, change, error)
         case BumpEpoch():
             session = world.session(change.session)
             if event.is_final or session.residency in {Residency.HIBERNATING, Residency.STOPPING}:
@@ -89,6 +91,8 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
             yield from asks.refuse_decision(change, error)
         case SaveSnapshot():
             yield from hibernation.on_snapshot_failed(world, world.session(change.session), now_s)
+        case SaveMark(mark="proposed_type"):
+            pass  # the next prompt may say it again
         case SaveMark() | DeleteSession():
             world.session(change.session).is_deleting = False
             yield SendClient(change.peer, refusal(change.request, error))
@@ -99,6 +103,18 @@ def on_commit_failed(world: World, event: CommitFailed, now_s: float) -> Iterato
             world.unsaved[subject(change)] = change
 
 
+def _name_failed(world: World, change: SaveName, error: ChatCoordError) -> Iterator[Effect]:
+    session = world.session(change.session)
+    if change.is_auto:
+        session.naming = None
+    else:
+        session.renaming = None
+    if change.name not in {session.name, session.naming, session.renaming}:
+        world.roll.unreserve(change.name, session.id)
+    if not change.is_auto:
+        yield SendClient(change.peer, refusal(change.request, error))
+
+
 def offer_again(world: World) -> Iterator[Effect]:
     """Commit what the store did not take; what it refuses again comes back with the next tick."""
     unsaved, world.unsaved = world.unsaved, {}
@@ -107,5 +123,7 @@ def offer_again(world: World) -> Iterator[Effect]:
 
 def subject(change: Change) -> tuple[object, ...]:
     """Return what a change is about: of several about the same, only the last is worth committing again."""
-    about = change.client if isinstance(change, SaveActive) else change.session
+    about = getattr(change, "session", None)
+    if isinstance(change, SaveActive):
+        about = change.client
     return type(change), about, getattr(change, "reply_to", None), getattr(change, "seq", None)

@@ -238,6 +238,7 @@ def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: f
             error=error,
             unread=stop_reason != "cancelled" and not world.is_watched(session.id, turn.seq),
             at=world.wall_s(now_s),
+            model=session.model_in_use,
         )
     )
 

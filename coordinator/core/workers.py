@@ -23,6 +23,7 @@ from coordinator.core.effects import (
 from coordinator.core.events import Outcome, SpawnFailed, WorkerExited, WorkerSpawned, WorkerSpoke
 from coordinator.core.lifecycle import Fact, Residency
 from coordinator.core.residency import dismiss, end, is_wanted_awake, put_to_sleep, wake
+from coordinator.core.session_types import system_of
 from coordinator.core.world import Session, World
 from protocol.messages import Fenced, Hello, Leave, Renamed, SnapshotWanted, Welcome
 from protocol.views import ExitCard
@@ -99,7 +100,8 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
     session.peer = event.peer
     session.pid = hello.pid
     session.heard_s = now_s
-    yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=session.system))
+    system = system_of(world.settings, session.type, session.system)
+    yield SendWorker(event.peer, Welcome(boot=world.boot, name=session.name, type=session.type, system=system))
     if session.residency is Residency.HIBERNATING:
         yield SendWorker(event.peer, SnapshotWanted(n=session.snapshots_wanted))
         return

@@ -15,7 +15,7 @@ from coordinator.core.restarts import RestartBudget
 from coordinator.core.roll import Roll
 from protocol.errors import SessionUnknown, StoreReadOnly
 from protocol.settings import Settings
-from protocol.views import ExitCard, Memory, MemoryPoint, TreeMemory, Usage
+from protocol.views import ExitCard, Memory, MemoryPoint, ParentView, TreeMemory, Usage
 
 # The client whose active session is kept in the store: one-shot commands share it.
 COMMAND_LINE = "cli"
@@ -150,7 +150,9 @@ class Session:
     # The epoch of the process that runs, or ran last: hibernation counts the epoch on before that process is dead.
     worker_epoch: int = 0
     token_sha256: bytes = b""
+    # The names that are on their way to the store: what a person wants, and what its prompts say.
     renaming: str | None = None
+    naming: str | None = None
     is_committed: bool = True
     has_process: bool = False
     peer: bytes | None = None
@@ -163,6 +165,15 @@ class Session:
     is_pinned: bool = False
     is_archived: bool = False
     draft: str = ""
+    parent: ParentView | None = None
+    origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    # A person named it, or it got a name from its prompts: that stays.
+    is_named: bool = True
+    # What its prompts look like, if that is another type; nothing is proposed to a person who chose one.
+    proposed_type: str | None = None
+    is_type_chosen: bool = True
     # None: the model's own.
     temperature: float | None = None
     waiting_since: float | None = None
@@ -234,6 +245,12 @@ class Session:
     def holds_slot(self) -> bool:
         """Say whether it counts against max_active_sessions."""
         return self.residency in HOLDS_SLOT
+
+    @property
+    def unanswered(self) -> int:
+        """How many prompts have no reply that is durable, the one that runs included."""
+        prompts = {prompt.seq for prompt in self.waiting} | self.ending
+        return len(prompts | ({self.turn.seq} if self.turn else set()))
 
     @property
     def needs_person(self) -> bool:

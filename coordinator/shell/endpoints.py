@@ -9,7 +9,7 @@ from coordinator.shell.local_models import LocalModels
 from protocol.embedded import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
 from protocol.errors import ChatCoordError, KeyMissing, ModelUnknown
 from protocol.messages import Endpoint, EndpointRefused, ToolRule
-from protocol.settings import TOOL_RULES, ModelSettings, Settings, ToolSettings
+from protocol.settings import ModelSettings, Settings
 from protocol.views import ErrorView
 
 KEY_BYTES = 16 << 10
@@ -29,11 +29,18 @@ class Endpoints:
         self._local = local
         self._private = private
 
-    def find(self, name: str, temperature: float | None, answer: Callable[[Endpoint | EndpointRefused], None]) -> None:
+    def find(
+        self,
+        name: str,
+        rules: dict[str, ToolRule],
+        temperature: float | None,
+        answer: Callable[[Endpoint | EndpointRefused], None],
+    ) -> None:
         """Call back with the model's endpoint, or with why there is none.
 
         Args:
             name: the model.
+            rules: those of the session's tools.
             temperature: the session's own; None: the model's.
             answer: takes either.
         """
@@ -45,13 +52,13 @@ class Endpoints:
             if temperature is not None:
                 model = msgspec.structs.replace(model, temperature=temperature)
             if model.provider == "local":
-                self._local.find(model, lambda result: answer(self._local_one(model, result)))
+                self._local.find(model, lambda result: answer(self._local_one(model, result, rules)))
             else:
-                answer(self._remote(name, model))
+                answer(self._remote(name, model, rules))
         except ChatCoordError as error:
             answer(_refused(error))
 
-    def _remote(self, name: str, model: ModelSettings) -> Endpoint:
+    def _remote(self, name: str, model: ModelSettings, rules: dict[str, ToolRule]) -> Endpoint:
         return Endpoint(
             provider=model.provider,
             base_url=model.base_url,
@@ -59,12 +66,14 @@ class Endpoints:
             api_key=self._key(name, model),
             context_tokens=model.context_tokens,
             max_output_tokens=None,
-            tools=self._tools(model),
+            tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
             temperature=model.temperature,
         )
 
-    def _local_one(self, model: ModelSettings, result: tuple[str, str] | ChatCoordError) -> Endpoint | EndpointRefused:
+    def _local_one(
+        self, model: ModelSettings, result: tuple[str, str] | ChatCoordError, rules: dict[str, ToolRule]
+    ) -> Endpoint | EndpointRefused:
         if isinstance(result, ChatCoordError):
             return _refused(result)
         url, key = result
@@ -77,20 +86,10 @@ class Endpoints:
             context_tokens=model.context_tokens or CONTEXT_TOKENS,
             max_output_tokens=MAX_OUTPUT_TOKENS if is_embedded else None,
             is_small=is_embedded,
-            tools=self._tools(model),
+            tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
             temperature=model.temperature,
         )
-
-    def _tools(self, model: ModelSettings) -> dict[str, ToolRule]:
-        """Return what the model is offered, with its rules."""
-        if not model.has_tools:
-            return {}
-        found = {}
-        for name, rule in TOOL_RULES.items():
-            own = self._settings.tools.get(name, ToolSettings())
-            found[name] = ToolRule(rule=own.rule or rule, allow=own.allow, ask=own.ask, deny=own.deny)
-        return found
 
     def _key(self, name: str, model: ModelSettings) -> str | None:
         if model.api_key_env:

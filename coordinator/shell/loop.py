@@ -43,7 +43,7 @@ from protocol.codec import Decoder, encode, request_of
 from protocol.errors import AskRefused, BadMessage, Busy, ChatCoordError, StoreFailed
 from protocol.extras import EXTRAS
 from protocol.failpoints import hit
-from protocol.messages import ClientSays, Create, Decide, Hello, WorkerSays
+from protocol.messages import ClientSays, Create, Decide, Hello, Mark, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
 from protocol.paths import Discovery, Home, make_private, runtime_folder, write_discovery
 from protocol.processes import start_ticks
@@ -247,19 +247,20 @@ class Coordinator:
         else:
             if isinstance(message, Create):
                 self._count_descriptors()
-            if isinstance(message, Decide) and self._is_from_a_tool(peer, message):
+            is_for_people = isinstance(message, Decide) or (isinstance(message, Mark) and message.mark == "type")
+            if is_for_people and self._is_from_a_tool(peer, message):
                 return
             self._post(ClientSpoke(peer, message))
 
-    def _is_from_a_tool(self, peer: bytes, order: Decide) -> bool:
-        """Refuse a process that a session's tool started: a model must not approve its own calls."""
+    def _is_from_a_tool(self, peer: bytes, order: ClientSays) -> bool:
+        """Refuse a process that a tool started: a model must not approve its own calls, nor change its rules."""
         sender = self._clients.sender_pid()
         workers = {worker.pid for worker in self._supervisor.running()}
         if sender is None or not tool_processes.is_of_a_tool(sender, workers):
             return False
-        log.warning("a tool tried to answer an ask", extra={"pid": sender, "ask": order.ask[:32]})
-        text = "A process that a session's tool started may not answer what sessions ask."
-        self._clients.send(peer, encode(refusal(order.request, AskRefused(text))))
+        log.warning("a tool tried to do what is for people", extra={"pid": sender, "kind": type(order).__name__})
+        text = "A process that a session's tool started may not answer what sessions ask, nor change a session's type."
+        self._clients.send(peer, encode(refusal(getattr(order, "request", None), AskRefused(text))))
         return True
 
     def _on_worker_frame(self, peer: bytes, frame: bytes) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from coordinator.core import effects as e
 from coordinator.core.events import Event, TimerFired
 from coordinator.shell import monitor, records
+from coordinator.shell.answers import Answers
 from coordinator.shell.asking import Asking
 from coordinator.shell.backups import Backups
 from coordinator.shell.endpoints import Endpoints
@@ -61,6 +62,7 @@ class Hands:
         self._loop = asyncio.get_running_loop()
         self.backups = Backups(self.store, self._to_client)
         self._asking = Asking(self.store, self._to_client, self._to_worker)
+        self._answers = Answers(self.store, self.settings, self._to_client)
         self._begun_s = time.monotonic()
 
     def perform(self, effect: e.Effect) -> None:
@@ -81,8 +83,8 @@ class Hands:
                 self._to_worker(effect.peer, effect.message)
             case e.Commit():
                 self.store.commit(effect.change)
-            case e.SendHistory():
-                self._send_history(effect)
+            case e.SendHistory() | e.SendFound() | e.SendUsage():
+                self._look_up(effect)
             case e.SendHistoryBack():
                 self._send_history_back(effect)
             case e.SendContinue() | e.SendAskFate() | e.SendTurnEnd():
@@ -94,7 +96,8 @@ class Hands:
             case e.MakeBackup():
                 self.backups.make(effect)
             case e.SendEndpoint():
-                self.endpoints.find(effect.model, effect.temperature, functools.partial(self._to_worker, effect.peer))
+                to_worker = functools.partial(self._to_worker, effect.peer)
+                self.endpoints.find(effect.model, effect.rules, effect.temperature, to_worker)
             case e.StartTimer():
                 self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
             case e.Note():
@@ -146,6 +149,15 @@ class Hands:
         local = {name: model for name, model in self.settings.all_models().items() if model.provider == "local"}
         kept = [local[name] for name in order.kept if name in local]
         self.local_models.end_unused(kept, local.values() if order.keeps_others else None)
+
+    def _look_up(self, order: e.SendHistory | e.SendFound | e.SendUsage) -> None:
+        match order:
+            case e.SendHistory():
+                self._send_history(order)
+            case e.SendFound():
+                self._answers.found(order)
+            case e.SendUsage():
+                self._answers.usage(order)
 
     def _send_history(self, order: e.SendHistory) -> None:
         def answer(page: tuple[list[HistoryRow], bool]) -> None:

@@ -12,9 +12,9 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
-from coordinator.shell import ask_records
+from coordinator.shell import ask_records, copying
 from protocol.limits import BODY_BYTES, PAGE_BYTES
-from protocol.views import ErrorView, ExitCard, HistoryRow
+from protocol.views import ErrorView, ExitCard, HistoryRow, ParentView
 
 TOKEN_BYTES = 32
 # Rows of one page at most, however small they are.
@@ -31,7 +31,8 @@ OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active")
 
 
 def next_boot(db: sqlite3.Connection) -> int:
-    """Count this start of the coordinator."""
+    """Count this start of the coordinator, and forget what an import that never ended had handed over."""
+    db.execute("DELETE FROM staged")
     db.execute("INSERT INTO meta VALUES ('boot', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
     return int(db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0])
 
@@ -82,6 +83,12 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             pinned=bool(row["pinned"]),
             archived=bool(row["archived"]),
             draft=row["draft"],
+            parent=None if row["parent"] is None else ParentView(session=row["parent"], seq=row["parent_seq"]),
+            origin=row["origin"],
+            group=row["grp"],
+            template=row["template"],
+            is_named=bool(row["named"]),
+            proposed_type=row["proposed_type"],
             temperature=row["temperature"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
@@ -116,7 +123,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
     digest = hashlib.sha256(token).digest()
     db.execute(
         "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
-        " last_active_at, temperature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_active_at, grp, template, named, temperature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             change.name,
@@ -130,10 +137,28 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
             digest,
             change.at,
             change.at,
+            change.group,
+            change.template,
+            change.is_named,
             change.temperature,
         ),
     )
     return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
+
+
+@apply.register
+def _(change: e.InsertFork, db: sqlite3.Connection) -> Outcome:
+    return copying.fork(change, db)
+
+
+@apply.register
+def _(change: e.StageRows, db: sqlite3.Connection) -> Outcome:
+    return copying.stage(change, db)
+
+
+@apply.register
+def _(change: e.InsertImported, db: sqlite3.Connection) -> Outcome:
+    return copying.take_in(change, db)
 
 
 @apply.register
@@ -212,7 +237,7 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
     seq = _next_seq(db, change.session)
     db.execute(
         "INSERT INTO messages (session, seq, role, text, reply_to, turn_id, stop_reason, error, input_tokens,"
-        " output_tokens, at) VALUES (?, ?, 'assistant', ?, ?, ?, ?, ?, ?, ?, ?)",
+        " output_tokens, at, model) VALUES (?, ?, 'assistant', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             seq,
@@ -224,6 +249,7 @@ def _(change: e.InsertReply, db: sqlite3.Connection) -> Outcome:
             change.usage.input_tokens,
             change.usage.output_tokens,
             change.at,
+            change.model,
         ),
     )
     db.execute(
@@ -293,18 +319,26 @@ def _(change: e.SaveExit, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
-    db.execute("UPDATE sessions SET name = ? WHERE id = ?", (change.name, change.session))
+    db.execute("UPDATE sessions SET name = ?, named = 1 WHERE id = ?", (change.name, change.session))
     return Outcome()
 
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of our words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of six words
+    if change.mark == "type":
+        db.execute("UPDATE sessions SET proposed_type = NULL WHERE id = ?", (change.session,))
     return Outcome()
 
 
 @apply.register
 def _(change: e.DeleteSession, db: sqlite3.Connection) -> Outcome:
+    # An import may bring the id back, and a worker is known by id and epoch: none of its epochs comes again.
+    db.execute(
+        "INSERT INTO meta SELECT 'epochs', epoch FROM sessions WHERE id = ?"
+        " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+        (change.session,),
+    )
     for table in OF_SESSIONS:
         db.execute(f"DELETE FROM {table} WHERE session = ?", (change.session,))  # noqa: S608 - our own words
     db.execute("DELETE FROM sessions WHERE id = ?", (change.session,))

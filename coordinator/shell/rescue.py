@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
+from coordinator.core.copying import foreign
 from coordinator.shell.carve import Carver
 from coordinator.shell.schema import TABLES
 from coordinator.shell.store_check import DamageFound, deadline, is_there, open_unchanged, quick_check
 from protocol.errors import StoreRefused
-from protocol.views import ErrorView, Exported, HistoryRow
+from protocol.views import ErrorView, Exported, HistoryRow, ParentView
 
 LOOK_S = 10.0
 NAME_QUERY = "SELECT id, name FROM sessions INDEXED BY names WHERE NOT closed"
@@ -110,6 +111,10 @@ class Remains:
                 last_active_at=_number(facts.get("last_active_at")),
                 messages=rows,
                 missing=", ".join(missing) or None,
+                system=_text(facts.get("system")),
+                archived=bool(facts.get("archived", False)),
+                parent=_parent(facts),
+                origin=foreign(_text(facts.get("origin"))),
             )
 
     def _select(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
@@ -173,6 +178,15 @@ class Remains:
         except (sqlite3.Error, ValueError, TypeError):
             return False
         return True
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _parent(facts: Mapping[str, Any]) -> ParentView | None:
+    parent, seq = facts.get("parent"), facts.get("parent_seq")
+    return ParentView(session=parent, seq=seq) if isinstance(parent, str) and isinstance(seq, int) else None
 
 
 def _number(value: object) -> float:

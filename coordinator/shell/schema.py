@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from coordinator.shell.search_index import prepare_index
+
 SCHEMA_VERSION = 3
 
 # Turns that stopped to ask: the state that the next leg begins with, and what is asked. An ask stays when it is
@@ -20,6 +22,14 @@ CREATE TABLE asks (
 ) WITHOUT ROWID;
 CREATE INDEX asks_of_turns ON asks (session, seq, leg);
 """
+# What an import has handed over so far; the session is made of it in one step, so that there is never half of one.
+STAGED = """
+CREATE TABLE staged (
+    batch TEXT NOT NULL, seq INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, reply_to INTEGER,
+    turn_id TEXT, stop_reason TEXT, error TEXT, at REAL NOT NULL, PRIMARY KEY (batch, seq)
+) WITHOUT ROWID;
+"""
+
 SCHEMA = (
     """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -30,14 +40,15 @@ CREATE TABLE sessions (
     closed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, unread INTEGER NOT NULL DEFAULT 0,
     exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL,
     pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT '',
-    temperature REAL
+    grp TEXT, template TEXT, named INTEGER NOT NULL DEFAULT 1, proposed_type TEXT,
+    parent TEXT, parent_seq INTEGER, origin TEXT, temperature REAL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
 CREATE TABLE messages (
     session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL,
     idem TEXT, reply_to INTEGER, turn_id TEXT, stop_reason TEXT, error TEXT,
     input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL,
-    crashes INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0, model TEXT,
     PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX idems ON messages (session, idem) WHERE idem IS NOT NULL;
@@ -50,6 +61,7 @@ CREATE TABLE snapshots (
 CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 """
     + ASKS
+    + STAGED
 )
 # What turns the schema of a version into that of the next.
 MIGRATIONS = {
@@ -58,9 +70,16 @@ MIGRATIONS = {
     2: "ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;"
     " ALTER TABLE sessions ADD COLUMN draft TEXT NOT NULL DEFAULT '';"
-    " ALTER TABLE sessions ADD COLUMN temperature REAL;"
+    " ALTER TABLE sessions ADD COLUMN grp TEXT; ALTER TABLE sessions ADD COLUMN template TEXT;"
+    " ALTER TABLE sessions ADD COLUMN named INTEGER NOT NULL DEFAULT 1;"
+    " ALTER TABLE sessions ADD COLUMN proposed_type TEXT;"
     " CREATE TABLE snapshots (session TEXT NOT NULL REFERENCES sessions (id), epoch INTEGER NOT NULL,"
-    " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));" + ASKS,
+    " through_seq INTEGER NOT NULL, data BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (session, epoch));"
+    " ALTER TABLE sessions ADD COLUMN parent TEXT;"
+    " ALTER TABLE sessions ADD COLUMN parent_seq INTEGER;"
+    " ALTER TABLE sessions ADD COLUMN origin TEXT;"
+    " ALTER TABLE sessions ADD COLUMN temperature REAL;"
+    " ALTER TABLE messages ADD COLUMN model TEXT;" + ASKS + STAGED,
 }
 # Every version has had these; a database without them is not ours.
 TABLES = frozenset({"meta", "sessions", "messages", "active"})
@@ -94,7 +113,7 @@ def prepare(db: sqlite3.Connection) -> None:
         sqlite3.DatabaseError: the database is damaged, foreign, or newer than this program; nothing was changed.
     """
     version = version_of(db)
-    if version == SCHEMA_VERSION:
-        return
-    steps = SCHEMA if version == 0 else "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
-    db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    if version != SCHEMA_VERSION:
+        steps = SCHEMA if version == 0 else "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
+        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    prepare_index(db)

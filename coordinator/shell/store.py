@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from coordinator.core.effects import Change
 from coordinator.core.events import CommitFailed, Committed, Event, StoredSession, StoreEnded, StoreTurned
-from coordinator.shell import backup, faults, records
+from coordinator.shell import backup, faults, records, search_index
 from coordinator.shell.durable import BUSY_MS, Files
 from coordinator.shell.faults import Fault
 from protocol.errors import ChatCoordError
@@ -93,6 +93,7 @@ class Store:
         self._opened: queue.SimpleQueue[Contents | sqlite3.Error | OSError | ChatCoordError] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._tried_s = 0.0
+        self._is_indexing = False
         self.fault: Fault | None = None
 
     def open(self) -> Contents:
@@ -168,6 +169,7 @@ class Store:
         except BaseException:
             db.close()
             raise
+        self._is_indexing = search_index.is_unfinished(db)
         self._opened.put(contents)
         return db
 
@@ -176,7 +178,10 @@ class Store:
             try:
                 job = self._jobs.get(timeout=self._patience_s())
             except queue.Empty:
-                self._try_room(db)
+                if self.fault is None:
+                    self._index(db)
+                else:
+                    self._try_room(db)
                 continue
             if not self._take(db, job):
                 return
@@ -256,7 +261,9 @@ class Store:
 
     def _patience_s(self) -> float | None:
         """How long to wait for a job before room is tried for; None: for ever."""
-        if self.fault is None or self.fault.lasts:
+        if self.fault is None:
+            return 0.0 if self._is_indexing else None
+        if self.fault.lasts:
             return None
         return max(0.0, self._tried_s + TRY_ROOM_S - time.monotonic())
 
@@ -272,6 +279,20 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             fault = faults.fault_of(error, self._path)
         self._turn(db, fault)
+
+    def _index(self, db: sqlite3.Connection) -> None:
+        """When there is nothing else to do: a step towards an index over everything that is searched."""
+        fault = None
+        try:
+            with _transaction(db):
+                search_index.index_some(db)
+            self._is_indexing = search_index.is_unfinished(db)
+        except (sqlite3.Error, OSError) as error:
+            log.exception("indexing failed")
+            fault = faults.fault_of(error, self._path)
+        self._turn(db, fault)
+        if fault is None:
+            self._files.keep_small(db)
 
     def _turn(self, db: sqlite3.Connection, fault: Fault | None) -> None:
         """Tell the core when the store stops or begins to take changes, and when the reason is another."""

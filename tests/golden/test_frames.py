@@ -18,17 +18,24 @@ from protocol.views import (
     AskView,
     ErrorView,
     ExitCard,
+    Exported,
+    FoundRow,
     GateView,
     HistoryRow,
     Memory,
+    ModelSpent,
     ModelView,
+    ParentView,
     PermitsView,
     SessionCounts,
+    SessionSpent,
     SessionView,
+    Spent,
     Status,
     StatusMemory,
     StoreView,
     Usage,
+    UsageReport,
 )
 
 UNIONS = {
@@ -54,6 +61,22 @@ SESSION = SessionView(
     unread=False, pinned=False, attached=True, archived=False, messages=3, tokens=9, pid=42, epoch=2,
     waiting_since=None, ask=None, exit_card=ExitCard(reason="killed", signal="SIGKILL", at=1.5, seq_in_flight=1),
     memory=Memory(uss_bytes=1, rss_bytes=2), created_at=1.5, last_active_at=2.5,
+)  # fmt: skip
+PARENT = ParentView(session="00000000000000aa", seq=4)
+EXPORTED = Exported(
+    id="0123456789abcdef", name="a b", type="debug", model="m", cwd="/", closed=False, created_at=1.5,
+    last_active_at=2.5, messages=[ROW], missing="message 1", system="s", archived=True, parent=PARENT, origin="codex:1",
+)  # fmt: skip
+FOUND = FoundRow(session="0123456789abcdef", name="a b", seq=2, role="assistant", snippet="größer 🙂", at=1.5)
+SPENT = ModelSpent(model="m", turns=1, input_tokens=2, output_tokens=3, cost=0.5, unpriced_tokens=0)
+USAGE = UsageReport(
+    since=1.5, more=False,
+    sessions=[
+        SessionSpent(
+            session="0123456789abcdef", name="a b", models=[SPENT], turns=1, input_tokens=2, output_tokens=3, cost=0.5,
+        )
+    ],
+    total=Spent(turns=1, input_tokens=2, output_tokens=3, cost=0.5),
 )  # fmt: skip
 GATE = GateView(provider="http://h/v1", why="rate_limit", until=1.5, allowed=0)
 PERMITS = PermitsView(in_use=1, limit=5, waiting=2, gates=[GATE])
@@ -122,6 +145,17 @@ SAMPLES: list[object] = [
     m.AskNoted(turn_id="t", leg=0),
     m.CancelTurn(seq=1),
     m.WriteKnown(path="/f", holders=["b"]),
+    m.Fork(request=19, session="a", id="00000000000000aa", name="b", at_seq=4),
+    m.Outline(request=20, session="a"),
+    m.FindOrigin(request=21, origin="codex:1", id="00000000000000aa"),
+    m.ImportRows(request=22, batch="00000000000000bb", rows=[ROW]),
+    m.ImportSession(
+        request=23, id="00000000000000aa", batch="00000000000000bb", name="a", type="debug", model="m", system=None,
+        cwd="/", env={"A": "b"}, created_at=1.5, last_active_at=2.5, closed=False, archived=True, parent=PARENT,
+        origin="codex:1", messages=2,
+    ),
+    m.Search(request=24, text="größer", limit=5),
+    m.GetUsage(request=25, session="a", since=1.5),
     m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
     m.ClientPong(boot=3),
     m.Done(request=12),
@@ -130,6 +164,10 @@ SAMPLES: list[object] = [
     m.Attached(request=9, session=SESSION, turn_id="t", pieces=2, text="so far"),
     m.Ack(request=2, session="0123456789abcdef", seq=1, answered_by=None),
     m.History(request=3, session="0123456789abcdef", rows=[ROW], more=True),
+    m.Outlined(request=20, session=EXPORTED),
+    m.OriginAnswer(request=21, session=SESSION, id_is_free=False),
+    m.Found(request=24, rows=[FOUND], more=True),
+    m.UsageAnswer(request=25, usage=USAGE),
     m.StatusAnswer(request=11, status=STATUS),
     m.Refused(request=None, code="protocol.version", message="no", hint="h"),
     m.Changed(seq=1, at=1.5, session="0123456789abcdef", name="a", before=None, after="starting", cause="created"),
@@ -170,6 +208,13 @@ SAMPLES: list[object] = [
     m.Restore(snapshot=b"\x00\xff", rows=[ROW], more=False),
     m.Renamed(name="b"),
     m.Leave(),
+    m.Retyped(type="review", system="Be strict."),
+    m.Mark(request=22, session="a", mark="type", value="review"),
+    m.Create(
+        request=1, id="0123456789abcdef", name="a", type="", model=None, system=None, cwd="/", env={}, group="g",
+        template="t",
+    ),
+    m.ListSessions(request=4, offset=0, waiting=False, everything=False, group="g"),
     m.ToolEnded(reason="too large"),
     m.Mark(request=17, session="a", mark="model", value="claude"),
     m.Final(

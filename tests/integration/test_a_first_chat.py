@@ -41,6 +41,9 @@ SESSION_KEYS = {
     "memory",
     "created_at",
     "last_active_at",
+    "group",
+    "template",
+    "proposed_type",
 }
 
 

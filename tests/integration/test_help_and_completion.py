@@ -73,7 +73,7 @@ def test_a_completion_script_is_one_that_its_shell_understands(fresh: Product, s
 
 
 def test_commands_and_options_are_completed_without_a_coordinator(fresh: Product):
-    assert complete(fresh, "se") == ["send", "sessions"]
+    assert complete(fresh, "se") == ["send", "sessions", "search"]
     assert set(COMMANDS) <= set(complete(fresh, ""))
     assert complete(fresh, "config", "s") == ["set", "show"]
     assert "--no-wait" in complete(fresh, "send", "--no")

@@ -6,6 +6,7 @@ It follows a takeover with a new socket, says hello when it is not known, and fe
 from typing import TYPE_CHECKING
 
 from protocol import messages as m
+from protocol.views import HistoryRow
 from tests.simulation.violation import must
 
 if TYPE_CHECKING:
@@ -16,7 +17,14 @@ FIRST_RESEND_S = 0.4
 LONGEST_RESEND_S = 5.0
 ANSWER_S = 15.0
 NAMES = [f"s{i}" for i in range(8)]
+# What makes names and proposals of types; the same few, so that names are wanted twice.
+SAYINGS = ("", "", " harbour cranes rusting", " plan the roadmap", " traceback error crash")
 OTHER = "another text under a key that was used"
+IMPORTED = (
+    HistoryRow(seq=1, role="user", text="asked there", turn_id=None, stop_reason=None, at=1.0),
+    HistoryRow(seq=2, role="assistant", text="said", turn_id="t", stop_reason="completed", at=1.0, reply_to=1),
+)
+GROUPS = ("g1", "g2")
 TYPES = ("debug", "planning", "development", "review")
 
 
@@ -35,6 +43,7 @@ class Client:
         self._request: m.Request | None = None
         self._since_s = 0.0
         self._acknowledged: tuple[str, str] | None = None
+        self._batch: str | None = None
         self._pieces: dict[str, int] = {}
         self.peer = b""
         self.is_awake = False
@@ -113,9 +122,12 @@ class Client:
         if not sessions or (len(world.disk.sessions) < world.most_sessions and rng.random() < 0.05):
             name = None if rng.random() < 0.3 else rng.choice(NAMES)
             key = f"{world.next_id():016x}"
-            order = {"type": rng.choice(TYPES), "model": None, "system": None, "cwd": "/", "env": {}}
+            order = {"type": rng.choice((*TYPES, "")), "model": None, "system": None, "cwd": "/", "env": {}}
             order["queue"] = rng.random() < 0.7
+            order["group"] = rng.choice((None, None, *GROUPS))
             return m.Create(request=number, id=key, name=name, **order)
+        if self._batch is not None and rng.random() < 0.5:
+            return self._import(number, "")
         return rng.choices(WISHES, SHARES)[0](self, number, rng.choice(sessions))
 
     def _idem(self) -> str:
@@ -124,7 +136,8 @@ class Client:
 
     def _submit(self, number: int, session: str) -> m.Request:
         idem, follow = self._idem(), self.world.time.chance(0.4)
-        return m.Submit(request=number, session=session, idem=idem, text=f"prompt {idem}.", follow=follow)
+        text = f"prompt {idem}.{self.world.time.rng.choice(SAYINGS)}"
+        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow)
 
     def _retry(self, number: int, session: str) -> m.Request:
         return m.Retry(request=number, session=session, idem=self._idem(), follow=True)
@@ -148,9 +161,12 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "model"))
-        texts = {"draft": f"draft {number}", "model": self.world.time.rng.choice(("m", "other", "nobody's"))}
-        value = texts[mark] if mark in texts else self.world.time.chance(0.3)
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model"))
+        value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        if mark == "type":
+            value = self.world.time.rng.choice(TYPES)
+        if mark == "model":
+            value = self.world.time.rng.choice(("m", "other", "nobody's"))
         return m.Mark(request=number, session=session, mark=mark, value=value)
 
     def _delete(self, number: int, session: str) -> m.Request:
@@ -185,10 +201,42 @@ class Client:
 
     def _list(self, number: int, session: str) -> m.Request:
         waiting, everything = self.world.time.chance(0.5), self.world.time.chance(0.5)
-        return m.ListSessions(request=number, offset=0, waiting=waiting, everything=everything)
+        group = self.world.time.rng.choice((None, None, *GROUPS))
+        return m.ListSessions(request=number, offset=0, waiting=waiting, everything=everything, group=group)
 
     def _get(self, number: int, session: str) -> m.Request:
         return m.GetSession(request=number, session=session if self.world.time.chance(0.5) else None)
+
+    def _look(self, number: int, session: str) -> m.Request:
+        orders = (
+            m.Search(request=number, text="prompt"),
+            m.GetUsage(request=number, session=session),
+            m.Outline(request=number, session=session),
+            m.FindOrigin(request=number, origin=f"origin {self._number}", id=session),
+        )
+        return self.world.time.rng.choice(orders)
+
+    def _fork(self, number: int, session: str) -> m.Request:
+        if len(self.world.disk.sessions) >= self.world.most_sessions:
+            return m.GetStatus(request=number)
+        rng = self.world.time.rng
+        source = rng.choice(list(self.world.disk.sessions))
+        at_seq = rng.choice((None, rng.randrange(len(self.world.disk.sessions[source].rows) + 2)))
+        return m.Fork(request=number, session=source, id=f"{self.world.next_id():016x}", at_seq=at_seq)
+
+    def _import(self, number: int, session: str) -> m.Request:
+        """In two steps: whatever dies in between, there is all of it or nothing."""
+        if len(self.world.disk.sessions) >= self.world.most_sessions:
+            return m.GetStatus(request=number)
+        if self._batch is None:
+            self._batch = f"{self.world.next_id():016x}"
+            return m.ImportRows(request=number, batch=self._batch, rows=list(IMPORTED))
+        batch, self._batch = self._batch, None
+        return m.ImportSession(
+            request=number, id=f"{self.world.next_id():016x}", batch=batch, name="s1", type="debug", model="m",
+            system=None, cwd="/", env={}, created_at=1.0, last_active_at=1.0, closed=self.world.time.chance(0.2),
+            archived=False, parent=None, origin=f"origin {self.world.next_id()}", messages=len(IMPORTED),
+        )  # fmt: skip
 
     def _status(self, number: int, session: str) -> m.Request:
         return m.GetStatus(request=number)
@@ -241,6 +289,10 @@ class Client:
             asleep = {"hibernated", "queued", "stopped"}  # or somebody closed it meanwhile
             must(message.session.residency in asleep, "5: told to sleep and awake", message)
             ledger.counts["sessions hibernated by hand"] += 1
+        elif isinstance(request, m.Fork):
+            self.world.told_forked(message.session)
+        elif isinstance(request, m.ImportSession):
+            self.world.told_imported(message.session)
         elif isinstance(request, m.Close):
             self.world.told_closed(request.session)
         elif isinstance(request, m.Listen):
@@ -260,5 +312,6 @@ WISHES = (
     Client._submit, Client._retry, Client._use_a_key_again, Client._rename, Client._close, Client._attach,
     Client._listen, Client._switch, Client._list, Client._get, Client._status, Client._history,
     Client._hibernate, Client._wake, Client._mark, Client._delete, Client._decide, Client._cancel,
+    Client._look, Client._fork, Client._import,
 )  # fmt: skip
-SHARES = (520, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6, 100, 20)
+SHARES = (520, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6, 100, 20, 15, 8, 8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coordinator.core import effects as e
 from coordinator.core import events as ev
 from coordinator.core.machine import Machine
+from coordinator.core.prices import report
 from protocol import messages as m
 from protocol.views import ErrorView
 from tests.simulation.invariants import Invariants, Unwatched
@@ -58,6 +59,8 @@ class Coordinator:
             e.SendTurnEnd: self._ask_store,
             e.DropFiles: self._note,
             e.SendStatus: self._send_status,
+            e.SendFound: self._send_found,
+            e.SendUsage: self._send_usage,
             e.SendEndpoint: self._send_endpoint,
             e.SpawnWorker: self._spawn,
             e.EndWorker: self._signal,
@@ -73,6 +76,7 @@ class Coordinator:
         """Adopt what lives, read what the dead left, and boot."""
         disk = self.world.disk
         disk.boots += 1
+        disk.staged.clear()
         stored = disk.load()
         for worker in self.world.workers:
             row = disk.sessions.get(worker.session)
@@ -158,6 +162,13 @@ class Coordinator:
 
     def _send_status(self, effect: e.SendStatus) -> None:
         self.world.network.to_peer(effect.peer, m.Done(request=effect.request))
+
+    def _send_found(self, effect: e.SendFound) -> None:
+        self.world.network.to_peer(effect.peer, m.Found(request=effect.request, rows=[], more=False))
+
+    def _send_usage(self, effect: e.SendUsage) -> None:
+        usage = report([], self.world.settings.all_models(), effect.since)
+        self.world.network.to_peer(effect.peer, m.UsageAnswer(request=effect.request, usage=usage))
 
     def _send_endpoint(self, effect: e.SendEndpoint) -> None:
         answer: m.Endpoint | m.EndpointRefused = ENDPOINT

@@ -1,5 +1,6 @@
 """What outlives every process: the rows as ``coordinator.shell.records`` keeps them, and the outboxes of workers."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from coordinator.core import effects as e
 from coordinator.core import events as ev
 from protocol.messages import Asked, Continue, Decision
 from protocol.outbox import Record
-from protocol.views import ExitCard, HistoryRow
+from protocol.views import ExitCard, HistoryRow, ParentView
 from tests.simulation.violation import must
 
 Mark = tuple[str, str, str]  # turn, stop reason, text
@@ -65,6 +66,11 @@ class Stored:
     pinned: bool = False
     archived: bool = False
     draft: str = ""
+    parent: ParentView | None = None
+    origin: str | None = None
+    type: str = ""
+    proposed_type: str | None = None
+    is_named: bool = True
     model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
@@ -84,6 +90,8 @@ class Disk:
         self.active: dict[str, str] = {}
         self.asks: dict[str, AskRow] = {}
         self.outboxes: dict[tuple[str, int], list[Record]] = {}
+        self.staged: dict[str, dict[int, HistoryRow]] = {}
+        self.epochs = 0
         self._apply = {
             e.InsertSession: self._insert_session,
             e.BumpEpoch: self._bump,
@@ -94,6 +102,9 @@ class Disk:
             e.SaveStarted: self._save_started,
             e.InsertAsks: self._insert_asks,
             e.SaveDecision: self._save_decision,
+            e.InsertFork: self._insert_fork,
+            e.StageRows: self._stage,
+            e.InsertImported: self._insert_imported,
         }
 
     def apply(self, change: e.Change) -> ev.Outcome:
@@ -105,12 +116,67 @@ class Disk:
         return ev.Outcome()
 
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
-        self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts), model=change.model)
+        self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
+        row.type, row.is_named, row.model = change.type, change.is_named, change.model
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
         """Say whether the change is about a session that is there; others the database refuses for good."""
-        return isinstance(change, (e.InsertSession, e.SaveActive)) or change.session in self.sessions
+        if isinstance(change, e.InsertFork):
+            return change.source in self.sessions
+        is_new = isinstance(change, (e.InsertSession, e.InsertImported, e.StageRows, e.SaveActive))
+        return is_new or change.session in self.sessions
+
+    def _insert_fork(self, change: e.InsertFork) -> ev.Outcome:
+        source = self.sessions[change.source]
+        turns = sorted(source.replies)
+        if change.at_seq is not None:
+            at = source.rows[change.at_seq - 1] if 0 < change.at_seq <= len(source.rows) else None
+            last = 0 if at is None else at.reply_to or at.seq
+            if change.at_seq and last not in source.replies:
+                return ev.Outcome(refusal="that turn has no end yet")
+            turns = [seq for seq in turns if seq <= last]
+        own = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
+        row = Stored(dataclasses.replace(source.born, at=change.at, **own), change.name, epoch=0)
+        self.sessions[change.session] = row
+        for seq in turns:
+            self._add_turn(row, source.rows[seq - 1], source.replies[seq])
+        last_seq = max((source.replies[seq].seq for seq in turns), default=0)
+        row.parent = ParentView(session=change.source, seq=last_seq)
+        self._token(row)
+        return ev.Outcome(token_sha256=row.digest, messages=len(row.rows), parent_seq=last_seq)
+
+    def _add_turn(self, session: Stored, prompt: Row, reply: Row) -> None:
+        seq = len(session.rows) + 1
+        asked = dataclasses.replace(prompt, seq=seq, idem=f"copied-{seq}", crashes=0, resumed=0)
+        answered = dataclasses.replace(reply, seq=seq + 1, reply_to=seq)
+        session.rows += [asked, answered]
+        session.idems[asked.idem] = asked
+        session.replies[seq] = answered
+
+    def _stage(self, change: e.StageRows) -> ev.Outcome:
+        self.staged.setdefault(change.batch, {}).update({row.seq: row for row in change.rows})
+        return ev.Outcome()
+
+    def _insert_imported(self, change: e.InsertImported) -> ev.Outcome:
+        staged = self.staged.pop(change.batch, {})
+        if len(staged) != change.messages:
+            return ev.Outcome(refusal="a message is missing")
+        born = e.InsertSession(
+            change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
+            change.env, change.created_at, b"", 0, starts=False,
+        )  # fmt: skip
+        self.sessions[change.session] = row = Stored(born, change.name, epoch=self.epochs, closed=change.closed)
+        row.archived, row.parent, row.origin = change.archived, change.parent, change.origin
+        for seq in range(1, len(staged), 2):
+            asked, answered = staged[seq], staged[seq + 1]
+            self._add_turn(
+                row,
+                Row(seq, asked.text),
+                Row(seq + 1, answered.text, turn_id=answered.turn_id, stop_reason=answered.stop_reason),
+            )
+        self._token(row)
+        return ev.Outcome(epoch=row.epoch, token_sha256=row.digest)
 
     def _save_snapshot(self, change: e.SaveSnapshot) -> ev.Outcome:
         row = self.sessions[change.session]
@@ -222,10 +288,14 @@ class Disk:
             case e.SaveExit():
                 row.card = change.card
             case e.SaveName():
-                row.name = change.name
+                must(not (change.is_auto and row.is_named), "a session that a person named was named again", change)
+                row.name, row.is_named = change.name, True
             case e.SaveMark():
                 setattr(row, change.mark, change.value)
+                if change.mark == "type":
+                    row.proposed_type = None
             case e.DeleteSession():
+                self.epochs = max(self.epochs, row.epoch)
                 del self.sessions[change.session]
             case e.SaveClosed():
                 row.closed = True
@@ -245,7 +315,7 @@ class Disk:
                 id=key,
                 name=row.name,
                 number=row.born.number,
-                type=row.born.type,
+                type=row.type,
                 model=row.model,
                 system=row.born.system,
                 cwd=row.born.cwd,
@@ -270,6 +340,12 @@ class Disk:
                 temperature=row.born.temperature,
                 archived=row.archived,
                 draft=row.draft,
+                parent=row.parent,
+                origin=row.origin,
+                group=row.born.group,
+                template=row.born.template,
+                is_named=row.is_named,
+                proposed_type=row.proposed_type,
             )
             for key, row in self.sessions.items()
         )

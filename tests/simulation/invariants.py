@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 # Requests that only look.
-LOOKING = frozenset({m.ListSessions, m.GetSession, m.Fetch, m.Listen, m.GetStatus, m.ClientPing, m.ClientHello})
+LOOKING = frozenset(
+    {m.ListSessions, m.GetSession, m.Fetch, m.Listen, m.GetStatus, m.ClientPing, m.ClientHello}
+    | {m.Search, m.GetUsage, m.Outline, m.FindOrigin}
+)
+# Requests that make a session, and are not felt by those that are there.
+COPYING = frozenset({m.Fork, m.ImportRows, m.ImportSession})
 # How often everything is looked at, in events.
 EVERYTHING_EVERY = 64
 
@@ -46,7 +51,8 @@ class Invariants:
 
     def before(self, event: ev.Event) -> Residencies | None:
         """Remember what the event must not change."""
-        if type(event) is ev.SystemSampled or (type(event) is ev.ClientSpoke and type(event.message) in LOOKING):
+        is_harmless = type(event) is ev.ClientSpoke and type(event.message) in LOOKING | COPYING
+        if type(event) is ev.SystemSampled or is_harmless:
             return {key: session.residency for key, session in self._core.sessions.items()}
         return None
 
@@ -199,6 +205,7 @@ class Invariants:
         for old in stored:
             new = self._core.sessions[old.id]
             same = ("name", "number", "type", "model", "system", "cwd", "env", "messages", "exit_card")
+            same += ("parent", "origin", "group", "template", "is_named", "proposed_type")
             changed = [(what, getattr(old, what), getattr(new, what)) for what in same]
             must(all(a == b for _, a, b in changed), "5: a session came back changed", old.id, changed)
             known = [prompt.seq for prompt in new.waiting] + ([new.turn.seq] if new.turn else [])
@@ -212,6 +219,8 @@ class Invariants:
     def looking_changes_no_residency(self, event: ev.Event, before: Residencies) -> None:
         """List, search, export, inspect and watch are not felt."""
         now = {key: session.residency for key, session in self._core.sessions.items()}
+        if type(event) is ev.ClientSpoke and type(event.message) in COPYING:
+            now = {key: now.get(key) for key in before}
         must(now == before, "6: looking changed a residency", event, before, now)
 
     # ---- 7: others do not notice
@@ -323,6 +332,10 @@ class Invariants:
     def ordered(self, change: e.Change) -> None:
         """Judge a change before it is queued."""
         kind = type(change)
+        if kind is e.SaveName and change.is_auto:
+            self._world.ledger.counts["sessions named after a prompt"] += 1
+        elif kind is e.SaveMark and change.mark == "proposed_type":
+            self._world.ledger.counts["types proposed"] += 1
         if kind is e.SaveClosed:
             self._closing[change.session] = True
         elif kind is e.InsertSession:

@@ -8,10 +8,10 @@ import pytest
 
 from coordinator.core import effects as e
 from coordinator.core import events as ev
-from coordinator.core import prompts, requests, turns, workers
+from coordinator.core import first_words, prompts, requests, turns, workers
 from coordinator.core.machine import Machine
 from coordinator.core.permits import Governor
-from coordinator.core.world import World
+from coordinator.core.world import Session, World
 from protocol import messages as m
 from tests.simulation.disk import Disk
 from tests.simulation.workers import Worker
@@ -103,6 +103,17 @@ def permits_that_expire(patch: Patch) -> None:
     patch.setattr(workers, "check_heartbeats", check_heartbeats)
 
 
+def names_over_a_persons(patch: Patch) -> None:
+    """A prompt names its session, whoever named it before."""
+    strict = first_words.heed
+
+    def heed(world: World, session: Session, text: str) -> Iterator[e.Effect]:
+        session.is_named = False
+        yield from strict(world, session, text)
+
+    patch.setattr(first_words, "heed", heed)
+
+
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
     acknowledge_before_commit,
     no_deduplication_of_deliveries,
@@ -112,4 +123,5 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     no_resend_of_replies,
     permits_forgotten_at_boot,
     permits_that_expire,
+    names_over_a_persons,
 )

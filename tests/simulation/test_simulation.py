@@ -30,7 +30,7 @@ EXPECTED = (
     "PermitWanted", "PermitReturned", "requests at the limit", "requests refused for the rate",
     "worker killed with a permit", "worker killed before it gives its permit back", "permits not wanted any more",
     "memory short", "budgets spent", "refused memory.short", "tools ended", "MemorySampled", "SystemSampled",
-    "deliveries recognised", "workers fenced",
+    "deliveries recognised", "workers fenced", "sessions named after a prompt", "types proposed",
     "Attach", "Close", "Create", "Fetch", "HandOver", "Listen", "Rename", "Retry", "Switch",
 )  # fmt: skip
 

@@ -77,6 +77,7 @@ class Worker:
             m.Permit: self._on_permit,
             m.PermitRefused: self._on_nothing,
             m.Renamed: self._on_nothing,
+            m.Retyped: self._on_nothing,
             m.ToolEnded: self._on_nothing,
             m.Refused: self._on_nothing,
         }

@@ -12,6 +12,7 @@ from coordinator.core import events as ev
 from coordinator.core.lifecycle import Residency
 from protocol import messages as m
 from protocol.settings import ModelSettings, Settings
+from protocol.views import SessionView
 from tests.simulation.clients import Client
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.disk import Disk
@@ -274,6 +275,27 @@ class World:
         """A client was told that the session is no more."""
         must(session not in self.disk.sessions, "a session that was deleted is there", session)
         self.ledger.counts["sessions deleted"] += 1
+
+    def told_forked(self, made: SessionView) -> None:
+        """A client was told of a fork: it begins with turns of its source, each whole and in order, and is durable."""
+        row, source = self.disk.sessions.get(made.id), self.disk.sessions.get(made.parent.session)
+        self.ledger.counts["forks made"] += 1
+        if row is None or source is None:
+            must(made.id in self.ledger.doomed or source is None, "a fork is told and not there", made)
+            return
+        turns = [(source.rows[seq - 1].text, source.replies[seq].text) for seq in sorted(source.replies)]
+        copied = [(row.rows[i].text, row.rows[i + 1].text) for i in range(0, len(row.rows) - 1, 2)]
+        copied = copied[: sum((r.idem or "").startswith("copied-") for r in row.rows)]
+        rest = iter(turns)
+        must(all(turn in rest for turn in copied), "a fork says what its source never said", made, copied, turns)
+
+    def told_imported(self, made: SessionView) -> None:
+        """A client was told of an import: it is durable, and whole."""
+        row = self.disk.sessions.get(made.id)
+        self.ledger.counts["imports made"] += 1
+        must(row is not None or made.id in self.ledger.doomed, "an import is told and not there", made)
+        if row is not None:
+            must([r.text for r in row.rows[:2]] == ["asked there", "said"], "an import is not whole", made, row.rows)
 
     def told_closed(self, session: str) -> None:
         """A client was told that the session is closed: from here on it must be."""

@@ -4,6 +4,7 @@ What the machine orders is answered the way the shell would: commits with outcom
 that the test chooses.
 """
 
+import dataclasses
 import hashlib
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from coordinator.core.machine import Machine
 from protocol import messages as m
 from protocol.outbox import Record
 from protocol.settings import ModelSettings, Settings
-from protocol.views import Usage
+from protocol.views import ParentView, Usage
 
 CLIENT = b"client"
 FIRST = "00000000000000aa"
@@ -52,6 +53,7 @@ class SimulatedStore:
     active: dict[str, str] = field(default_factory=dict)
     legs: dict[str, dict] = field(default_factory=dict)
     asks: dict[str, e.SaveDecision | None] = field(default_factory=dict)
+    staged: dict[str, dict] = field(default_factory=dict)
     boots: int = 1
 
     def apply(self, change: e.Change) -> ev.Outcome:
@@ -62,6 +64,9 @@ class SimulatedStore:
             e.InsertPrompt: self._insert_prompt,
             e.InsertRetry: self._insert_retry,
             e.InsertReply: self._insert_reply,
+            e.InsertFork: self._insert_fork,
+            e.StageRows: self._stage,
+            e.InsertImported: self._insert_imported,
         }.get(type(change))
         if applied is not None:
             return applied(change)
@@ -77,10 +82,53 @@ class SimulatedStore:
         self.sessions[change.session] = {
             "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
             "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
-            "pinned": False, "archived": False, "draft": "", "model": change.model,
+            "pinned": False, "archived": False, "draft": "", "type": change.type, "proposed_type": None,
+            "is_named": change.is_named, "model": change.model,
         }  # fmt: skip
         self.messages[change.session] = []
         return self._bump(change) if change.starts else ev.Outcome(epoch=0)
+
+    def _insert_fork(self, change: e.InsertFork) -> ev.Outcome:
+        source = self.messages[change.source]
+        replies = {row["reply_to"]: row for row in source if row.get("reply_to")}
+        prompts = [row for row in source if "idem" in row and row["seq"] in replies]
+        if change.at_seq is not None:
+            at = next((row for row in source if row["seq"] == change.at_seq), {})
+            last = at.get("reply_to") or at.get("seq", 0)
+            if change.at_seq and last not in replies:
+                return ev.Outcome(refusal=f"Message {change.at_seq} is not there")
+            prompts = [row for row in prompts if row["seq"] <= last]
+        born = self.sessions[change.source]["change"]
+        fields = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
+        self._insert_session(dataclasses.replace(born, **fields))
+        rows = self.messages[change.session]
+        for k, row in enumerate(prompts, 1):
+            rows.append(row | {"seq": 2 * k - 1, "idem": f"fork-{k}"})
+            rows.append(replies[row["seq"]] | {"seq": 2 * k, "reply_to": 2 * k - 1})
+        parent_seq = max((replies[row["seq"]]["seq"] for row in prompts), default=0)
+        self.sessions[change.session]["parent"] = ParentView(session=change.source, seq=parent_seq)
+        return ev.Outcome(token_sha256=b"fork", messages=len(rows), parent_seq=parent_seq)
+
+    def _stage(self, change: e.StageRows) -> ev.Outcome:
+        self.staged.setdefault(change.batch, {}).update({row.seq: row for row in change.rows})
+        return ev.Outcome()
+
+    def _insert_imported(self, change: e.InsertImported) -> ev.Outcome:
+        staged = self.staged.pop(change.batch, {})
+        if len(staged) != change.messages:
+            return ev.Outcome(refusal="A message is missing")
+        born = e.InsertSession(
+            change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
+            change.env, change.created_at, b"", 0, starts=False,
+        )  # fmt: skip
+        self._insert_session(born)
+        own = {"closed": change.closed, "archived": change.archived, "origin": change.origin, "parent": change.parent}
+        self.sessions[change.session].update(own)
+        for seq in sorted(staged):
+            row = staged[seq]
+            kind = {"reply_to": row.reply_to} if row.reply_to else {"idem": f"import-{seq}"}
+            self.messages[change.session].append({"seq": seq, "text": row.text, "turn_id": None} | kind)
+        return ev.Outcome(token_sha256=b"import")
 
     def _save_snapshot(self, change: e.SaveSnapshot) -> ev.Outcome:
         row = self.sessions[change.session]
@@ -99,9 +147,11 @@ class SimulatedStore:
             case e.SaveExit():
                 row["card"] = change.card
             case e.SaveName():
-                row["name"] = change.name
+                row.update(name=change.name, is_named=True)
             case e.SaveMark():
                 row[change.mark] = change.value
+                if change.mark == "type":
+                    row["proposed_type"] = None
             case e.SaveClosed():
                 row["closed"] = True
             case e.SaveFailed():
@@ -200,7 +250,7 @@ class SimulatedStore:
                 id=key,
                 name=row["name"],
                 number=row["change"].number,
-                type=row["change"].type,
+                type=row["type"],
                 model=row["model"],
                 system=row["change"].system,
                 cwd=row["change"].cwd,
@@ -226,6 +276,12 @@ class SimulatedStore:
                 temperature=row["change"].temperature,
                 archived=row["archived"],
                 draft=row["draft"],
+                parent=row.get("parent"),
+                origin=row.get("origin"),
+                group=row["change"].group,
+                template=row["change"].template,
+                is_named=row["is_named"],
+                proposed_type=row["proposed_type"],
             )
             for key, row in self.sessions.items()
         )

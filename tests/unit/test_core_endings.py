@@ -13,6 +13,7 @@ from coordinator.core.effects import (
     SendHistoryBack,
     SpawnWorker,
 )
+from coordinator.core.session_types import rules_of
 from protocol import messages as m
 from protocol.views import Memory
 from tests.support.simulated import FIRST, Simulated, live, state
@@ -63,7 +64,9 @@ def test_the_worker_asks_for_an_endpoint_and_for_history_and_both_are_looked_up(
     endpoint = ev.WorkerSpoke(peer, m.EndpointWanted(session=session, epoch=1))
     history = ev.WorkerSpoke(peer, m.FetchBack(session=session, epoch=1, before_seq=9))
 
-    assert step(world, endpoint, SendEndpoint) == [SendEndpoint(peer, "m")]
+    assert step(world, endpoint, SendEndpoint) == [
+        SendEndpoint(peer, "m", rules_of(world.world.settings, "development", None))
+    ]
     assert step(world, history, SendHistoryBack) == [SendHistoryBack(peer, session, 9)]
 
 

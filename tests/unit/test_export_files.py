@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 
-from client.export_files import ExportRefused, file_name, make_folder, write
-from protocol.views import ErrorView, Exported, HistoryRow
+from client.export_files import FORMS, ExportRefused, file_name, make_folder, write, write_one
+from client.export_forms import as_html, as_text
+from protocol.views import ErrorView, Exported, HistoryRow, ParentView
 
 ID = "0123456789abcdef"
 
@@ -89,3 +91,57 @@ def test_a_folder_is_made_and_what_is_none_is_refused(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "no" / "such"):
         with pytest.raises(ExportRefused, match=str(folder)):
             make_folder(folder)
+
+
+def test_a_page_of_html_has_no_script_and_asks_nobody_for_anything():
+    text = "<script>alert(1)</script> \x1b[2J & größer\nsecond line"
+    page = as_html(exported(name="<b>", text=text, missing="message 3 <i>"))
+
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<title>&lt;b&gt;</title>" in page
+    assert "default-src 'none'" in page
+    assert "\x1b" not in page
+    assert "größer\nsecond line" in page
+    assert "message 3 &lt;i&gt;" in page
+    assert "It did not answer." in page
+    assert not any(word in page for word in ("http://", "https://", "src=", "href="))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_where_a_session_came_from(form):
+    session = msgspec.structs.replace(exported(), parent=ParentView(session=ID[::-1], seq=4), origin="codex:<1>")
+
+    assert ID[::-1] in as_text(session, form)
+    assert "codex:" in as_text(session, form)
+    assert ("codex:<1>" in as_text(session, form)) == (form != "html")
+
+
+def test_a_file_is_replaced_only_when_that_is_wanted_and_a_link_is_not_followed(tmp_path):
+    path = tmp_path / "a.md"
+    write_one(path, exported(), "md")
+    with pytest.raises(ExportRefused, match="already"):
+        write_one(path, exported(text="another"), "md")
+    assert "hello" in path.read_text()
+    write_one(path, exported(text="another"), "md", is_forced=True)
+    assert "another" in path.read_text()
+
+    (tmp_path / "link.md").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ExportRefused):
+        write_one(tmp_path / "link.md", exported(), "md")
+    write_one(tmp_path / "link.md", exported(), "md", is_forced=True)
+
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "link.md").is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.md", "link.md"]
+
+
+def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
+    with pytest.raises(ExportRefused, match="cannot be written"):
+        write_one(tmp_path / "no" / "a.md", exported(), "md")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ExportRefused, match="folder"):
+        write_one(tmp_path / "folder", exported(), "md", is_forced=True)
+
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

@@ -152,6 +152,7 @@ def test_a_database_of_version_1_is_migrated_with_everything_in_it_and_a_copy_is
 
     assert [p.text for p in known["busy"].unanswered] == ["a prompt that was never answered", "nor was this one"]
     assert known["busy"].unanswered[0].turn_id == "turn-1"
+    assert (known["busy"].is_named, known["busy"].group, known["busy"].proposed_type) == (True, None, None)
     assert (known["quiet"].messages, known["quiet"].tokens, known["gone"].closed) == (4, 33, True)
     assert store.contents.active == {"cli": known["busy"].id}
     assert store.contents.boot == 4

@@ -117,4 +117,4 @@ def test_every_table_with_rows_of_sessions_is_emptied_by_a_delete(tmp_path):
         if any(column[1] == "session" for column in rows(path, f"PRAGMA table_info({name})"))
     }
 
-    assert with_sessions == set(records.OF_SESSIONS)
+    assert with_sessions - {"docs"} == set(records.OF_SESSIONS)  # triggers keep the index; test_search.py

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
@@ -124,6 +126,7 @@ class Worker:
             m.SnapshotWanted: self._on_snapshot_wanted,
             m.ToolEnded: lambda ended: self.children.ended(ended.reason),
             m.Renamed: lambda renamed: set_title(renamed.name),
+            m.Retyped: self._on_retyped,
             m.Refused: self._on_refused,
         }
 
@@ -296,6 +299,10 @@ class Worker:
             self._send(self._turns.unconfirmed)
         if self._endpoint is not None and not self._endpoint.done():
             self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
+
+    def _on_retyped(self, order: m.Retyped) -> None:
+        if self._welcome is not None:
+            self._welcome = msgspec.structs.replace(self._welcome, type=order.type, system=order.system)
 
     def _go_on(self) -> None:
         """Begin what was delivered, and answer what was asked, before the conversation was there."""
