@@ -108,6 +108,7 @@ async def create(
     model: str | None = None,
     system: str | None = None,
     cwd: str | None = None,
+    temperature: float | None = None,
     queue: bool = True,
     group: str | None = None,
     template: str | None = None,
@@ -129,6 +130,7 @@ async def create(
         queue=queue,
         group=group,
         template=template,
+        temperature=temperature,
     )
     answer = await connection.ask(order, m.SessionAnswer)
     assert answer.session is not None  # noqa: S101 - a create is always answered with its session

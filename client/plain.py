@@ -71,6 +71,8 @@ class Plain:
         self._session = session
         self._previous: str | None = None
         self._seen: dict[str, int] = {}
+        # By session, how many messages its model does not see any more, as this terminal said last.
+        self._left_out: dict[str, int] = {}
         self._transcript = Transcript()
         # Turns whose end was shown when another coordinator came.
         self._caught_up: set[str] = set()
@@ -103,6 +105,7 @@ class Plain:
             "search": self._search,
             "export": self._export,
             "type": self._type,
+            "model": self._model,
             "session-name": self._session_name,
             "help": self._help,
         }
@@ -331,6 +334,17 @@ class Plain:
         self._session = await slash.set_type(self._connection, self._session.id, rest)
         say(f"Session {self._session.name!r} is of type {self._session.type}.")
 
+    async def _model(self, rest: str) -> None:
+        if not rest:
+            session = await get_session(self._connection, self._session.id)
+            say(self._session.model if session is None else session.model)
+            return
+        order = m.Mark(request=self._connection.number(), session=self._session.id, mark="model", value=rest)
+        answer = await self._connection.ask(order, m.SessionAnswer)
+        assert answer.session is not None  # noqa: S101 - always answered with its session
+        self._session = answer.session
+        say(f"From the next turn on, {self._session.model} answers in {self._session.name!r}.")
+
     async def _session_name(self, rest: str) -> None:
         if rest:
             await self._rename(rest)
@@ -453,6 +467,9 @@ class Plain:
             self._stream(self._transcript.finish(row.text))
             self._seen[final.session] = max(self._seen.get(final.session, 0), row.seq)
         self._end_line()
+        if final.left_out and final.left_out != self._left_out.get(final.session):
+            self._left_out[final.session] = final.left_out
+            say(f"[the model no longer sees the first {final.left_out} messages; the history keeps them]")
         if final.stop_reason != "completed":
             if final.error is not None:
                 complain(RemoteError(final.error.code, final.error.message, final.error.hint))

@@ -21,6 +21,8 @@ STATE_BYTES = 6 << 20
 ASK_TEXT_BYTES = 1 << 10
 WHY_BYTES = 2 << 10
 SYSTEM_BYTES = 64 << 10
+# As the OpenAI protocol has it.
+MOST_TEMPERATURE = 2.0
 CWD_BYTES = 4 << 10
 ENV_BYTES = 128 << 10
 # One page of history.

@@ -102,6 +102,7 @@ class Create(Request, frozen=True):
     queue: bool = True
     group: str | None = None
     template: str | None = None
+    temperature: float | None = None
 
 
 class Submit(Request, frozen=True):
@@ -208,10 +209,13 @@ class Wake(Request, frozen=True):
 
 
 class Mark(Request, frozen=True):
-    """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type."""
+    """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type or model.
+
+    Another model counts from the next turn on.
+    """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type"]
+    mark: Literal["pinned", "archived", "draft", "type", "model"]
     value: bool | str
 
 
@@ -538,7 +542,10 @@ class Piece(Message, frozen=True):
 
 
 class Final(Message, frozen=True):
-    """The turn is over and its reply committed. Milliseconds count from the prompt's commit."""
+    """The turn is over and its reply committed. Milliseconds count from the prompt's commit.
+
+    The model did not see the first ``left_out`` messages of the conversation, which has outgrown its window.
+    """
 
     session: str
     seq: int
@@ -551,6 +558,7 @@ class Final(Message, frozen=True):
     first_piece_ms: int | None
     duration_ms: int
     error: ErrorView | None = None
+    left_out: Seq = 0
 
 
 # ---- worker to coordinator
@@ -606,7 +614,7 @@ class Delta(WorkerMessage, frozen=True):
 
 
 class Reply(WorkerMessage, frozen=True):
-    """The turn is over. Sent again until RACK comes."""
+    """The turn is over. Sent again until RACK comes. ``left_out`` as in FINAL."""
 
     seq: int
     turn_id: str
@@ -615,6 +623,7 @@ class Reply(WorkerMessage, frozen=True):
     usage: Usage
     pieces: int
     error: ErrorView | None = None
+    left_out: Seq = 0
 
 
 class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -837,7 +846,7 @@ class Endpoint(Message, frozen=True):
     """Where the model answers. ``api_key`` never touches an environment, an argument list or a disk.
 
     ``is_small``: it is the embedded model, which needs few words and a hand against loops. ``tools`` are those that it
-    is offered, with their rules; none for a model that cannot use them.
+    is offered, with their rules; none for a model that cannot use them. ``temperature`` is None where none was set.
     """
 
     provider: str
@@ -849,6 +858,7 @@ class Endpoint(Message, frozen=True):
     is_small: bool = False
     tools: dict[str, ToolRule] = {}
     tool_timeout_s: float = 120.0
+    temperature: float | None = None
 
 
 class EndpointRefused(Message, frozen=True):

@@ -21,6 +21,7 @@ from protocol.limits import NAME_CHARS, SYSTEM_BYTES
 from protocol.views import SESSION_TYPES, SessionType
 
 EMBEDDED = "embedded"
+ANTHROPIC_URL = "https://api.anthropic.com"
 # Keys that are tables of tables; they come from the file alone.
 TABLES = frozenset({"models", "tools", "types", "templates"})
 # Those whose tables hold tables of tools in turn: ``types.review.tools.run_command.rule``.
@@ -37,10 +38,13 @@ LEAST_TOTAL_BYTES = 128 << 20
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table ``[models.NAME]``."""
 
-    provider: Annotated[Literal["openai", "local"], Meta(description="Who answers: an endpoint, or this machine.")]
-    base_url: Annotated[str, Meta(description="Address of an endpoint that speaks the OpenAI protocol.")] = (
-        "https://api.openai.com/v1"
-    )
+    provider: Annotated[
+        Literal["openai", "anthropic", "local"],
+        Meta(description="Who answers: an endpoint, by the protocol that it speaks, or this machine."),
+    ]
+    base_url: Annotated[
+        str, Meta(description="Address of the endpoint; without one, that of the company behind the protocol.")
+    ] = "https://api.openai.com/v1"
     model: Annotated[str, Meta(description="What the endpoint calls the model; the .gguf file of a local one.")] = ""
     api_key_env: Annotated[str | None, Meta(description="Variable of the coordinator that holds the API key.")] = None
     api_key_file: Annotated[str | None, Meta(description="File that holds the API key.")] = None
@@ -66,6 +70,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     output_price: Annotated[
         Annotated[float, Meta(ge=0, le=1_000_000)] | None,
         Meta(description="Price of a million tokens that are answered, for `usage`."),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0, le=2)] | None,
+        Meta(description="For sessions that set none; Anthropic's end at 1, and a local model's is 0 without one."),
     ] = None
     tools: Annotated[
         Literal["auto", "yes", "no"],
@@ -429,6 +437,8 @@ def _model(source: str, name: str, table: Any) -> ModelSettings:
             key = f"models.{name}.{field}"
             _convert(source, key, value, hint_of(source, key), strict=True)
     found: ModelSettings = _convert(source, f"models.{name}", table, ModelSettings, strict=True)
+    if found.provider == "anthropic" and "base_url" not in table:
+        found = msgspec.structs.replace(found, base_url=ANTHROPIC_URL)
     return found
 
 
@@ -601,7 +611,10 @@ def _convert(origin: str, key: str, value: Any, hint: Any, *, strict: bool) -> A
 def allowed(key: str) -> str:
     """Return in words what a key may be."""
     if key == "models" or (key.startswith("models.") and key.count(".") == 1):
-        return 'tables [models.NAME] with provider = "openai" or "local", base_url, model, api_key_env or api_key_file'
+        return (
+            'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
+            "api_key_file"
+        )
     if key == "tools" or (key.startswith("tools.") and key.count(".") == 1) or key.split(".")[-2:-1] == ["tools"]:
         return 'tables [tools.NAME] with rule = "allow", "ask" or "deny", and lists of paths allow, ask, deny'
     if key in NESTING or (table_key(key)[0] == "" and key.partition(".")[0] in NESTING):
@@ -650,7 +663,7 @@ def _check_models(source: str, settings: Settings) -> None:
         if model.provider == "local" and not (Path(model.model).is_absolute() and model.model.endswith(".gguf")):
             hint = "`chat-coord model use FILE.gguf` writes such a table."
             raise ConfigBad(f"{where}: model is no absolute path of a .gguf file.", hint=hint)
-        if model.provider == "openai" and not _is_address(model.base_url):
+        if model.provider != "local" and not _is_address(model.base_url):
             raise ConfigBad(f"{where}: base_url is no http or https address.", hint=f"It is {model.base_url!r}.")
         if model.api_key_env and model.api_key_file:
             raise ConfigBad(f"{where}: api_key_env and api_key_file are both given.", hint="Give one of them.")

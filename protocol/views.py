@@ -146,6 +146,7 @@ class SessionView(View, frozen=True):
     group: str | None = None
     template: str | None = None
     proposed_type: str | None = None
+    temperature: float | None = None
 
 
 class HistoryRow(View, frozen=True):

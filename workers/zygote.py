@@ -36,7 +36,9 @@ from protocol.launch import (  # noqa: E402
 from protocol.processes import adopt_orphans, children_of, kill_tree_below, start_ticks, thread_count  # noqa: E402
 from protocol.processes import kill as kill_process  # noqa: E402
 from workers.child import become  # noqa: E402
-from workers.models.pydantic_ai_adapter import shared_tls, warm_up  # noqa: E402
+from workers.models.port import ModelFailed  # noqa: E402
+from workers.models.pydantic_ai_adapter import shared_tls  # noqa: E402
+from workers.models.warm_up import warm_up  # noqa: E402
 from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
 
 DATAGRAM_BYTES = 256 << 10
@@ -44,14 +46,25 @@ DATAGRAM_BYTES = 256 << 10
 ORPHAN_LOOKS, ORPHAN_LOOK_S = 50, 0.001
 
 
-def main(channel: socket.socket) -> None:
-    """Warm up, then fork a worker for each request until the coordinator closes the channel."""
+def main(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
+    """Warm up, then fork a worker for each request until the coordinator closes the channel.
+
+    Args:
+        channel: the datagram socket to the coordinator.
+        extras: providers of configured models that need more than the core's install.
+    """
     os.setsid()  # a Ctrl+C for the coordinator is not ours
     adopt_orphans()
     setproctitle.setproctitle("chat-coord: zygote")
     failpoints.arm(os.environ)
     shared_tls()
-    asyncio.run(warm_up(Box(OFFERED, Where(Path("/"), "", 1.0), Silence())))
+    box = Box(OFFERED, Where(Path("/"), "", 1.0), Silence())
+    asyncio.run(warm_up(box))
+    for extra in extras:
+        try:
+            asyncio.run(warm_up(box, (extra,)))
+        except ModelFailed as failure:  # other models work; turns of this one say the same
+            print(f"{failure.message} {failure.hint}", file=sys.stderr, flush=True)  # noqa: T201 - the zygote's log
     gc.collect()
     gc.freeze()
     rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -16,7 +16,8 @@ def turn(url: str, prompt: str) -> dict[str, Any]:
     """
     from protocol.messages import Endpoint  # noqa: PLC0415 - the import is part of what a first turn costs
     from workers.models.port import Question  # noqa: PLC0415
-    from workers.models.pydantic_ai_adapter import Free, PydanticAiModel  # noqa: PLC0415
+    from workers.models.pydantic_ai_adapter import PydanticAiModel  # noqa: PLC0415
+    from workers.models.warm_up import Free  # noqa: PLC0415
 
     endpoint = Endpoint(
         provider="openai", base_url=url, model="scripted", api_key=None, context_tokens=None, max_output_tokens=None

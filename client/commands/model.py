@@ -15,6 +15,7 @@ from client.options import home_option, json_option, more_help
 from client.output import dump, say, table
 from protocol.embedded import GGUF_BYTES, GGUF_MAGIC, MODEL, has_engine, is_there, model_path
 from protocol.errors import ModelNotInstalled, ModelUnknown
+from protocol.extras import is_installed
 from protocol.paths import Home, find_running
 from protocol.settings import ModelSettings, load_settings
 
@@ -157,6 +158,8 @@ def _document(home: Home, name: str, model: ModelSettings, *, is_default: bool) 
 
 
 def _has_key(model: ModelSettings) -> bool:
+    if not is_installed(model.provider):
+        return False
     if model.api_key_env:
         return model.api_key_env in os.environ
     return model.api_key_file is None or os.access(Path(model.api_key_file).expanduser(), os.R_OK)

@@ -31,6 +31,9 @@ from protocol.views import SESSION_TYPES, SessionView
 @click.option("--template", metavar="NAME", help="A table [templates.NAME] of the configuration; options come before.")
 @click.option("--model", help="A model of the configuration (default: default_model).")
 @click.option("--system", help="A system prompt of its own.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), help="How freely the model chooses (default: that of the model)."
+)
 @click.option("--cwd", type=click.Path(file_okay=False), help="Where the session works (default: here).")
 @click.option("--group", metavar="G", help="A group, for `send --group` and `sessions --group`.")
 @click.option(
@@ -50,6 +53,7 @@ def command(
     *,
     name: str | None,
     template: str | None,
+    temperature: float | None,
     worktree: str | None,
     no_queue: bool,
     as_json: bool,
@@ -70,7 +74,7 @@ def command(
     tree = None if worktree is None else worktrees.add(home, folder, worktree, key, name)
     wanted |= {"name": name, "template": template, "key": key, "cwd": str(folder if tree is None else tree.path)}
     try:
-        session = run(_new(home, wanted, queue=not no_queue))
+        session = run(_new(home, wanted, temperature=temperature, queue=not no_queue))
     except ChatCoordError as error:
         _give_up(tree, error)
         raise
@@ -104,6 +108,6 @@ def _filled(wanted: dict[str, str | None], template: TemplateSettings) -> dict[s
     return {key: wanted[key] if wanted[key] is not None else value for key, value in said.items()}
 
 
-async def _new(home: Home, wanted: dict[str, str | None], *, queue: bool) -> SessionView:
+async def _new(home: Home, wanted: dict[str, str | None], *, temperature: float | None, queue: bool) -> SessionView:
     async with connected(home, start=True) as connection:
-        return await create(connection, home, queue=queue, **wanted)
+        return await create(connection, home, temperature=temperature, queue=queue, **wanted)

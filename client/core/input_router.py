@@ -26,6 +26,7 @@ COMMANDS = {
     "search": "/search TEXT  look for words in every conversation",
     "export": "/export [FILE]  write this conversation into a file: .md, .json or .html",
     "type": "/type [debug|planning|development|review]  show this session's type, or change it",
+    "model": "/model [NAME]  show this session's model, or have another one answer from the next turn on",
     "session-name": "/session-name [NEW]  show this session's name, or change it",
     "logs": "/logs  the last lines of this session's log",
     "status": "/status  the coordinator at a glance",

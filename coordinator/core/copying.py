@@ -86,6 +86,7 @@ def fork(world: World, peer: bytes, order: m.Fork, now_s: float) -> Iterator[Eff
         number=world.roll.free_number(),
         type=source.type,
         model=source.model,
+        temperature=source.temperature,
         system=source.system,
         cwd=source.cwd,
         env=source.env,

@@ -39,6 +39,7 @@ class InsertSession:
     group: str | None = None
     template: str | None = None
     is_named: bool = True
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +241,13 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type.
+    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type or model.
 
     A type that is only proposed comes from the prompts; nobody waits for it, so ``peer`` is empty.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type", "proposed_type"]
+    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model"]
     value: bool | str
     peer: bytes
     request: int
@@ -462,6 +463,7 @@ class SendEndpoint:
     peer: bytes
     model: str
     rules: dict[str, ToolRule] = field(default_factory=dict)
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class StoredSession:
     template: str | None = None
     is_named: bool = True
     proposed_type: str | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

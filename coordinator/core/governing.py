@@ -32,7 +32,7 @@ def on_wanted(world: World, session: Session, wanted: PermitWanted, now_s: float
         return  # it was told to leave, or its turn is not known yet: it asks again
     if turn.turn_id not in {None, wanted.turn_id}:
         return
-    provider = provider_of(world.settings, session.model)
+    provider = provider_of(world.settings, session.model_in_use)
     answer = world.governor.want(session.id, provider, wanted.call, wanted.barred_s, now_s)
     if answer is Answer.HELD:
         yield SendWorker(peer, Permit(boot=world.boot, call=wanted.call))
@@ -46,7 +46,7 @@ def on_returned(world: World, session: Session, back: PermitReturned, now_s: flo
     """A request is over: what the answer says of the provider counts for everybody."""
     if back.boot != world.boot:
         return  # meant for an earlier coordinator; its ping tells what it holds
-    provider = provider_of(world.settings, session.model)
+    provider = provider_of(world.settings, session.model_in_use)
     status = back.status or 0
     if status in RATE_LIMITED or (status in SERVER_ERRORS and back.retry_after_s is not None):
         world.governor.refuse(session.id, back.call, provider, back.retry_after_s, now_s)
@@ -106,7 +106,7 @@ def on_due(world: World, now_s: float) -> Iterator[Effect]:
 def _count(world: World, session: Session, usage: Usage, now_s: float) -> None:
     spent = usage.input_tokens + usage.output_tokens
     if spent:
-        world.governor.count_tokens(provider_of(world.settings, session.model), spent, now_s)
+        world.governor.count_tokens(provider_of(world.settings, session.model_in_use), spent, now_s)
         if session.turn is not None:
             known = session.turn.usage
             session.turn.usage = Usage(
@@ -121,7 +121,7 @@ def settle_usage(world: World, session: Session, turn: Turn, told: Usage, now_s:
     rest = told.input_tokens + told.output_tokens - seen.input_tokens - seen.output_tokens
     if rest < 0:
         return seen
-    world.governor.count_tokens(provider_of(world.settings, session.model), rest, now_s)
+    world.governor.count_tokens(provider_of(world.settings, session.model_in_use), rest, now_s)
     return told
 
 

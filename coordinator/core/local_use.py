@@ -17,9 +17,9 @@ def begin(world: World, now_s: float) -> None:
 
 def used(world: World, session: Session, now_s: float) -> None:
     """A session's worker asks where its model is, or answers with it."""
-    model = world.settings.all_models().get(session.model)
+    model = world.settings.all_models().get(session.model_in_use)
     if model is not None and model.provider == "local":
-        world.local_used_s[session.model] = now_s
+        world.local_used_s[session.model_in_use] = now_s
 
 
 def on_tick(world: World, now_s: float) -> Iterator[Effect]:

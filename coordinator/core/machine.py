@@ -190,9 +190,11 @@ class Machine:
             case m.WriteWanted():
                 yield from writes.on_write_wanted(self.world, session, message, now_s)
             case m.EndpointWanted():
+                if session.turn is not None:
+                    session.turn.model = session.model_in_use
                 local_use.used(self.world, session, now_s)
                 rules = session_types.rules_of(self.world.settings, session.type, session.template)
-                yield SendEndpoint(peer, session.model, rules)
+                yield SendEndpoint(peer, session.model_in_use, rules, session.temperature)
             case m.PermitWanted():
                 yield from governing.on_wanted(self.world, session, message, now_s)
             case m.PermitReturned():
@@ -361,6 +363,7 @@ class Machine:
             template=stored.template,
             is_named=stored.is_named,
             proposed_type=stored.proposed_type,
+            temperature=stored.temperature,
         )
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:

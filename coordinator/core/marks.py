@@ -1,10 +1,11 @@
-"""What a person notes on a session: that it is pinned or archived, a draft, its type; and that it is to be no more."""
+"""What a person notes on a session: pinned, archived, a draft, its type, its model; and that it is to be no more."""
 
 from collections.abc import Iterator
 
 from coordinator.core.closing import pass_on
 from coordinator.core.effects import Commit, DeleteSession, DropFiles, Effect, SaveMark, SendClient, SendWorker
 from coordinator.core.lifecycle import Residency
+from coordinator.core.providers import check_model
 from coordinator.core.session_types import system_of
 from coordinator.core.showing import session_view, tell
 from coordinator.core.world import Session, World
@@ -23,14 +24,16 @@ def mark(world: World, peer: bytes, order: Mark, now_s: float) -> Iterator[Effec
     """Note it; the answer waits for the commit.
 
     Raises:
-        ValueIllegal, PromptTooLarge: the mark cannot have that value.
+        ValueIllegal, PromptTooLarge, ModelUnknown: the mark cannot have that value.
     """
     del now_s
     session = world.find(order.session)
     is_no_type = order.mark == "type" and order.value not in SESSION_TYPES
-    if isinstance(order.value, str) != (order.mark in {"draft", "type"}) or is_no_type:
+    if isinstance(order.value, str) != (order.mark in {"draft", "type", "model"}) or is_no_type:
         raise ValueIllegal(f"The mark {order.mark!r} cannot be {order.value!r:.64}.")
-    if isinstance(order.value, str) and len(order.value.encode()) > PROMPT_BYTES:
+    if order.mark == "model":
+        check_model(world.settings, str(order.value))
+    elif isinstance(order.value, str) and len(order.value.encode()) > PROMPT_BYTES:
         raise PromptTooLarge(f"A draft can have {PROMPT_BYTES} bytes.", limit=PROMPT_BYTES)
     world.check_writable()
     yield Commit(SaveMark(session.id, order.mark, order.value, peer, order.request))
@@ -43,6 +46,8 @@ def on_marked(world: World, session: Session, change: SaveMark) -> Iterator[Effe
     elif change.mark == "archived":
         session.is_archived = bool(change.value)
         world.touch(session, "archived" if change.value else "taken out of the archive")
+    elif change.mark == "model":
+        session.model = str(change.value)
     elif change.mark == "draft":
         session.draft = str(change.value)
     elif change.mark == "proposed_type":

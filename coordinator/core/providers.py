@@ -2,6 +2,7 @@
 
 from coordinator.core.permits import Governor, Limits
 from protocol.embedded import SLOTS
+from protocol.errors import ModelUnknown
 from protocol.settings import ModelSettings, Settings
 
 
@@ -11,6 +12,17 @@ def provider_of(settings: Settings, name: str) -> str:
     if model is None:
         return f"model {name}"
     return f"local {model.model or name}" if model.provider == "local" else model.base_url
+
+
+def check_model(settings: Settings, name: str) -> None:
+    """See to it that the configuration names a model.
+
+    Raises:
+        ModelUnknown: it does not.
+    """
+    models = settings.all_models()
+    if name not in models:
+        raise ModelUnknown(f"There is no model {name[:64]!r}.", hint=f"Models are: {', '.join(sorted(models))}.")
 
 
 def governor_of(settings: Settings) -> Governor:

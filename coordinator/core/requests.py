@@ -33,6 +33,7 @@ from coordinator.core.governing import permits_view
 from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency
 from coordinator.core.naming import UNNAMED, normal_group, normal_name
+from coordinator.core.providers import check_model
 from coordinator.core.residency import hand_over, wake
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import counts, session_view
@@ -43,7 +44,6 @@ from protocol.errors import (
     CoordinatorStopping,
     DescriptorsShort,
     IdTaken,
-    ModelUnknown,
     NameTaken,
     SessionClosed,
     SessionLimit,
@@ -51,7 +51,7 @@ from protocol.errors import (
     ValueIllegal,
 )
 from protocol.ids import is_id
-from protocol.limits import CWD_BYTES, ENV_BYTES, PAGE_BYTES, PAGE_SESSIONS, SYSTEM_BYTES
+from protocol.limits import CWD_BYTES, ENV_BYTES, MOST_TEMPERATURE, PAGE_BYTES, PAGE_SESSIONS, SYSTEM_BYTES
 from protocol.version import __version__
 from protocol.views import SESSION_TYPES
 
@@ -144,6 +144,7 @@ def _create(world: World, peer: bytes, order: m.Create, now_s: float) -> Iterato
             group=session.group,
             template=session.template,
             is_named=session.is_named,
+            temperature=session.temperature,
         )
     )
 
@@ -156,9 +157,10 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
     if session_type not in SESSION_TYPES:
         raise ValueIllegal(f"There is no type {order.type[:32]!r}.", hint=f"Types are: {', '.join(SESSION_TYPES)}.")
     model = order.model or world.settings.default_model
-    models = world.settings.all_models()
-    if model not in models:
-        raise ModelUnknown(f"There is no model {model[:64]!r}.", hint=f"Models are: {', '.join(sorted(models))}.")
+    check_model(world.settings, model)
+    if order.temperature is not None and not 0 <= order.temperature <= MOST_TEMPERATURE:
+        hint = f"Allowed: a number from 0 to {MOST_TEMPERATURE}."
+        raise ValueIllegal(f"A temperature cannot be {order.temperature}.", hint=hint)
     sizes = (
         ("system prompt", len((order.system or "").encode()), SYSTEM_BYTES),
         ("working directory", len(order.cwd.encode()), CWD_BYTES),
@@ -201,6 +203,7 @@ def _checked(world: World, order: m.Create, now_s: float) -> Session:
         template=order.template,
         is_named=order.name is not None,
         is_type_chosen=bool(order.type),
+        temperature=order.temperature,
     )
 
 

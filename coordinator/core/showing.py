@@ -49,6 +49,7 @@ def session_view(world: World, session: Session, client: str | None) -> SessionV
         group=session.group,
         template=session.template,
         proposed_type=session.proposed_type,
+        temperature=session.temperature,
     )
 
 

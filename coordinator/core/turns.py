@@ -175,6 +175,7 @@ def on_reply(world: World, session: Session, report: Reply, now_s: float) -> Ite
         return  # its commit is under way; the worker asks again until RACK
     turn.turn_id = report.turn_id
     turn.pieces = report.pieces
+    turn.left_out = report.left_out
     yield from end_turn(world, session, turn, report, now_s)
 
 
@@ -237,7 +238,7 @@ def end_turn(world: World, session: Session, turn: Turn, report: Reply, now_s: f
             error=error,
             unread=stop_reason != "cancelled" and not world.is_watched(session.id, turn.seq),
             at=world.wall_s(now_s),
-            model=session.model,
+            model=session.model_in_use,
         )
     )
 
@@ -315,4 +316,5 @@ def _final(session: Session, turn: Turn, reply: InsertReply, outcome: Outcome, n
         first_piece_ms=ms(turn.first_piece_s),
         duration_ms=ms(now_s) or 0,
         error=reply.error,
+        left_out=turn.left_out,
     )

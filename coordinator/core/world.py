@@ -112,6 +112,9 @@ class Turn:
     seen_s: float = 0.0
     is_stalled: bool = False
     usage: Usage = field(default_factory=Usage)
+    # What answers it: whoever switches the session's model meanwhile means the next turn.
+    model: str | None = None
+    left_out: int = 0
 
     @property
     def is_out_of_hand(self) -> bool:
@@ -171,6 +174,8 @@ class Session:
     # What its prompts look like, if that is another type; nothing is proposed to a person who chose one.
     proposed_type: str | None = None
     is_type_chosen: bool = True
+    # None: the model's own.
+    temperature: float | None = None
     waiting_since: float | None = None
     messages: int = 0
     tokens: int = 0
@@ -204,6 +209,11 @@ class Session:
     is_deleting: bool = False
     # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
     is_close_committed: bool = False
+
+    @property
+    def model_in_use(self) -> str:
+        """Return the model of the turn that runs, else the session's."""
+        return (self.turn.model if self.turn is not None else None) or self.model
 
     @property
     def recency(self) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from protocol import messages as m
 from protocol.codec import encode
 from protocol.embedded import ENGINE, GGUF_BYTES, has_engine, is_pulled, model_path
 from protocol.errors import ChatCoordError
+from protocol.extras import EXTRAS, how_to_install, is_installed
 from protocol.mailbox import Mailbox
 from protocol.paths import OTHER_HOME, OTHER_RUNTIME, Home, check_private, find_running, runtime_candidates
 from protocol.processes import is_running, start_ticks
@@ -73,6 +74,7 @@ def check_all(home: Home) -> list[Check]:
         ("database", lambda: _database(home, is_up=is_up)),
         ("coordinator", lambda: _coordinator(home)),
         ("engine", lambda: _engine(is_needed=needs_engine)),
+        ("model libraries", lambda: _libraries(settings or Settings())),
         ("embedded model", lambda: _model(home, is_needed=needs_embedded)),
         ("leftovers", lambda: _leftovers(home, is_up=is_up)),
     ]
@@ -226,6 +228,15 @@ def _engine(*, is_needed: bool) -> Check:
         return Check("engine", True, f"{ENGINE} is not installed, and the default model does not need it")
     fix = f"Run `{sys.executable} -m pip install {ENGINE}`, or configure a model in config.toml."
     return Check("engine", False, f"{ENGINE} is not installed, and the default model needs it.", fix)
+
+
+def _libraries(settings: Settings) -> Check:
+    wanted = sorted({model.provider for model in settings.models.values()} & EXTRAS.keys())
+    missing = [provider for provider in wanted if not is_installed(provider)]
+    if missing:
+        words = f"Models of the provider {missing[0]!r} are configured, and the package that they need is not there."
+        return Check("model libraries", False, words, f"Run `{how_to_install(missing[0])}`.")
+    return Check("model libraries", True, f"{', '.join(wanted)} is installed" if wanted else "no extra is needed")
 
 
 def _model(home: Home, *, is_needed: bool) -> Check:

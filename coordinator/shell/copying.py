@@ -30,7 +30,7 @@ COPY = (
     " FROM turns JOIN messages AS r ON r.session = :source AND r.seq = reply"
 )
 OWN = "type, model, system, cwd, env"
-OF_SOURCE = f"{OWN}, grp, template"
+OF_SOURCE = f"{OWN}, grp, template, temperature"
 # What is wrong with the rows of an import, each as a question that finds it.
 FAULTS = {
     "A message is missing": (

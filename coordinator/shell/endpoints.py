@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from coordinator.shell.local_models import LocalModels
 from protocol.embedded import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
 from protocol.errors import ChatCoordError, KeyMissing, ModelUnknown
@@ -27,13 +29,28 @@ class Endpoints:
         self._local = local
         self._private = private
 
-    def find(self, name: str, rules: dict[str, ToolRule], answer: Callable[[Endpoint | EndpointRefused], None]) -> None:
-        """Call back with the model's endpoint, or why there is none; ``rules`` are those of the session's tools."""
+    def find(
+        self,
+        name: str,
+        rules: dict[str, ToolRule],
+        temperature: float | None,
+        answer: Callable[[Endpoint | EndpointRefused], None],
+    ) -> None:
+        """Call back with the model's endpoint, or with why there is none.
+
+        Args:
+            name: the model.
+            rules: those of the session's tools.
+            temperature: the session's own; None: the model's.
+            answer: takes either.
+        """
         model = self._settings.all_models().get(name)
         try:
             if model is None:
                 hint = "Put it back into config.toml, or use another session."
                 raise ModelUnknown(f"The model {name!r} of this session is not configured any more.", hint=hint)
+            if temperature is not None:
+                model = msgspec.structs.replace(model, temperature=temperature)
             if model.provider == "local":
                 self._local.find(model, lambda result: answer(self._local_one(model, result, rules)))
             else:
@@ -51,6 +68,7 @@ class Endpoints:
             max_output_tokens=None,
             tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
+            temperature=model.temperature,
         )
 
     def _local_one(
@@ -70,6 +88,7 @@ class Endpoints:
             is_small=is_embedded,
             tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
+            temperature=model.temperature,
         )
 
     def _key(self, name: str, model: ModelSettings) -> str | None:

@@ -96,7 +96,8 @@ class Hands:
             case e.MakeBackup():
                 self.backups.make(effect)
             case e.SendEndpoint():
-                self.endpoints.find(effect.model, effect.rules, functools.partial(self._to_worker, effect.peer))
+                to_worker = functools.partial(self._to_worker, effect.peer)
+                self.endpoints.find(effect.model, effect.rules, effect.temperature, to_worker)
             case e.StartTimer():
                 self._loop.call_later(effect.delay_s, self.post, TimerFired(effect.key))
             case e.Note():

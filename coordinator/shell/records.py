@@ -89,6 +89,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             template=row["template"],
             is_named=bool(row["named"]),
             proposed_type=row["proposed_type"],
+            temperature=row["temperature"],
         )
         for row in db.execute("SELECT * FROM sessions ORDER BY created_at")
     )
@@ -122,7 +123,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
     digest = hashlib.sha256(token).digest()
     db.execute(
         "INSERT INTO sessions (id, name, number, type, model, system, cwd, env, epoch, token_sha256, created_at,"
-        " last_active_at, grp, template, named) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_active_at, grp, template, named, temperature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             change.session,
             change.name,
@@ -139,6 +140,7 @@ def _(change: e.InsertSession, db: sqlite3.Connection) -> Outcome:
             change.group,
             change.template,
             change.is_named,
+            change.temperature,
         ),
     )
     return Outcome(epoch=int(change.starts), token=token, token_sha256=digest)
@@ -323,7 +325,7 @@ def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of five words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of six words
     if change.mark == "type":
         db.execute("UPDATE sessions SET proposed_type = NULL WHERE id = ?", (change.session,))
     return Outcome()

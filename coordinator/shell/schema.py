@@ -41,7 +41,7 @@ CREATE TABLE sessions (
     exit_card TEXT, created_at REAL NOT NULL, last_active_at REAL NOT NULL,
     pinned INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, draft TEXT NOT NULL DEFAULT '',
     grp TEXT, template TEXT, named INTEGER NOT NULL DEFAULT 1, proposed_type TEXT,
-    parent TEXT, parent_seq INTEGER, origin TEXT
+    parent TEXT, parent_seq INTEGER, origin TEXT, temperature REAL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX names ON sessions (name) WHERE NOT closed;
 CREATE TABLE messages (
@@ -78,6 +78,7 @@ MIGRATIONS = {
     " ALTER TABLE sessions ADD COLUMN parent TEXT;"
     " ALTER TABLE sessions ADD COLUMN parent_seq INTEGER;"
     " ALTER TABLE sessions ADD COLUMN origin TEXT;"
+    " ALTER TABLE sessions ADD COLUMN temperature REAL;"
     " ALTER TABLE messages ADD COLUMN model TEXT;" + ASKS + STAGED,
 }
 # Every version has had these; a database without them is not ours.

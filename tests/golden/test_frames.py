@@ -96,7 +96,9 @@ SAMPLES: list[object] = [
     m.ClientHello(client="cli", pid=42),
     m.ClientBye(),
     m.ClientPing(),
-    m.Create(request=1, id="0123456789abcdef", name=None, type="debug", model="m", system="s", cwd="/", env={"A": "b"}),
+    m.Create(request=1, id="0123456789abcdef", name=None, type="debug", model="m", system="s", cwd="/", env={"A": "b"},
+        temperature=0.5,
+    ),
     m.Submit(request=2, session="a b", idem="k", text="hello", follow=True),
     m.Retry(request=13, session="a", idem="k", follow=False),
     m.Fetch(request=3, session="a", after_seq=0, view=True),
@@ -214,6 +216,16 @@ SAMPLES: list[object] = [
     ),
     m.ListSessions(request=4, offset=0, waiting=False, everything=False, group="g"),
     m.ToolEnded(reason="too large"),
+    m.Mark(request=17, session="a", mark="model", value="claude"),
+    m.Final(
+        session="0123456789abcdef", seq=3, reply_seq=4, turn_id="t", stop_reason="completed", usage=Usage(), pieces=1,
+        queued_ms=1, first_piece_ms=None, duration_ms=9, left_out=2,
+    ),
+    m.Reply(**OWN, seq=3, turn_id="t", text="x", stop_reason="completed", usage=Usage(), pieces=1, left_out=2),
+    m.Endpoint(
+        provider="anthropic", base_url="http://h", model="m", api_key="k", context_tokens=None, max_output_tokens=None,
+        temperature=0.5,
+    ),
     m.Part(transfer=1, n=0, last=True, crc=7, data=b"\x00\xff"),
     m.PartAck(transfer=1, n=0),
 ]  # fmt: skip

@@ -95,7 +95,7 @@ def test_a_whole_model_is_set_at_once_and_taken_out_by_key(fresh: Product):
         (("max_active_sessions", "0"), "max_active_sessions", "from 1 to 10000"),
         (("max_active_sessions", "many"), "max_active_sessions", "from 1 to 10000"),
         (("models.a.context_tokens", "3"), "models.a.context_tokens", "from 256 to 100000000"),
-        (("models.a.provider", "nobody"), "models.a.provider", '"openai" or "local"'),
+        (("models.a.provider", "nobody"), "models.a.provider", '"openai" or "anthropic" or "local"'),
         (("models.a.model", ""), "the key model is missing", "Say which model"),
         (("models.b.model", "x"), "provider", "tables [models.NAME]"),
         (("models.a.colour", "red"), "no key 'models.a.colour'", "Keys of a model are: provider"),

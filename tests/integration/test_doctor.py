@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 NAMES = [
     *("python", "platform", "home", "runtime folder", "configuration", "descriptors", "sqlite", "database"),
-    *("coordinator", "engine", "embedded model", "leftovers"),
+    *("coordinator", "engine", "model libraries", "embedded model", "leftovers"),
 ]
 
 

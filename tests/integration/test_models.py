@@ -32,6 +32,7 @@ def test_models_are_listed_with_what_is_ready(fresh: Product):
         "model": "m",
         "base_url": "http://127.0.0.1:1/v1",
         "default": True,
+        "tools": True,
         "ready": True,
     }
     assert (listed["two"]["default"], listed["two"]["ready"]) == (False, False)
@@ -50,6 +51,13 @@ def test_a_key_file_that_is_not_there_is_not_ready(product: Product):
     (product.home.parent / "key").unlink()
 
     assert [m["ready"] for m in product.json("model", "list") if m["name"] == "scripted"] == [False]
+
+
+def test_a_model_of_the_anthropic_protocol_is_listed_with_its_default_address(fresh: Product):
+    fresh.configure('[models.claude]\nprovider = "anthropic"\nmodel = "m"\n')
+    listed = {model["name"]: model for model in fresh.json("model", "list")}["claude"]
+
+    assert (listed["base_url"], listed["ready"]) == ("https://api.anthropic.com", True)
 
 
 def test_the_chosen_model_is_the_default_of_new_sessions(fresh: Product):

@@ -25,11 +25,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.crash]
 
 
 @contextmanager
-def zygote(target: object) -> Iterator[socket.socket]:
+def zygote(target: object, *more: object) -> Iterator[socket.socket]:
     """A zygote without a launcher."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(60)
-    process = multiprocessing.get_context("spawn").Process(target=target, args=(theirs,))
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(theirs, *more))
     process.start()
     theirs.close()
     try:
@@ -75,6 +75,23 @@ def test_a_worker_is_born_with_a_frozen_heap_and_a_warm_model_library(tmp_path: 
     assert facts["warm_up_turns"] == 1
     assert facts["has_tls"] is True
     assert {"pydantic_ai", "openai", "httpx2"} <= set(facts["modules"])
+    assert "anthropic" not in facts["modules"]
+    assert facts["imported_by_the_first_turn"] == []
+
+
+def test_what_a_configured_model_needs_beyond_the_core_is_shared_and_warm_too(tmp_path: Path):
+    with zygote(probes.zygote_with_a_curious_worker, ("anthropic",)) as channel:
+        ready = heard(channel)
+        channel.send(encode(order(tmp_path)))
+        heard(channel)
+        facts = json.loads(wait_for(lambda: (tmp_path / "facts").exists() and (tmp_path / "facts").read_text()))
+        heard(channel)
+
+    assert isinstance(ready, ZygoteReady)
+    assert ready.threads == 1
+    assert facts["warm_up_turns"] == 2
+    assert "anthropic" in facts["modules"]
+    assert facts["private_bytes_after_a_collection"] < 12 << 20
     assert facts["imported_by_the_first_turn"] == []
 
 

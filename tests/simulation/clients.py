@@ -161,10 +161,12 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type"))
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model"))
         value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
         if mark == "type":
             value = self.world.time.rng.choice(TYPES)
+        if mark == "model":
+            value = self.world.time.rng.choice(("m", "other", "nobody's"))
         return m.Mark(request=number, session=session, mark=mark, value=value)
 
     def _delete(self, number: int, session: str) -> m.Request:

@@ -71,6 +71,7 @@ class Stored:
     type: str = ""
     proposed_type: str | None = None
     is_named: bool = True
+    model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
     rows: list[Row] = field(default_factory=list)
@@ -116,7 +117,7 @@ class Disk:
 
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
         self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
-        row.type, row.is_named = change.type, change.is_named
+        row.type, row.is_named, row.model = change.type, change.is_named, change.model
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
@@ -316,7 +317,7 @@ class Disk:
                 name=row.name,
                 number=row.born.number,
                 type=row.type,
-                model=row.born.model,
+                model=row.model,
                 system=row.born.system,
                 cwd=row.born.cwd,
                 env=row.born.env,
@@ -337,6 +338,7 @@ class Disk:
                 start_ticks=None if row.pid is None else 1,
                 leg=self.stored_leg(key),
                 pinned=row.pinned,
+                temperature=row.born.temperature,
                 archived=row.archived,
                 draft=row.draft,
                 parent=row.parent,

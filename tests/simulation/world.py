@@ -28,7 +28,10 @@ EPISODE_EVENTS = 10_000
 # endpoint, and a session may be last in line behind several of them.
 QUIET_S = 600.0
 TRACE = 40
-MODELS = {"m": ModelSettings(provider="openai", model="m", base_url="http://127.0.0.1:1/v1")}
+MODELS = {
+    name: ModelSettings(provider="openai", model="m", base_url=f"http://127.0.0.1:{n}/v1")
+    for n, name in enumerate(("m", "other"), start=1)
+}
 AT_REST = frozenset({Residency.LIVE, Residency.HIBERNATED, Residency.FAILED, Residency.STOPPED})
 
 

@@ -23,6 +23,7 @@ class Call:
     ended_s: float | None = None
     said: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
+    temperature: float | None = None
 
     @property
     def results(self) -> list[str]:
@@ -43,6 +44,7 @@ class ModelServer:
         self.calls: list[Call] = []
         self.most_at_once = 0
         self.refusals: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        self.window: int | None = None  # what is longer, in characters, is refused; each counts as a token
         self._open: dict[int, socket.socket] = {}
         self.gate = threading.Event()  # "wait" answers its second half only when this is set
         self._lock = threading.Lock()
@@ -89,12 +91,7 @@ class ModelServer:
         if len(sent) < int(request.headers["content-length"]):
             return  # the worker was killed while it asked
         body = json.loads(sent)
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        messages = body["messages"]
-        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
-        call = Call(
-            prompt, messages, key, time.monotonic(), tools=[t["function"]["name"] for t in body.get("tools", [])]
-        )
+        call = self._read(request, body)
         with self._lock:
             self.calls.append(call)
             self._open[id(call)] = request.connection
@@ -105,6 +102,12 @@ class ModelServer:
             pass  # the worker was killed or cancelled
         finally:
             self._close(call)
+
+    def _read(self, request: BaseHTTPRequestHandler, body: dict) -> Call:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        tools = [t["function"]["name"] for t in body.get("tools", [])]
+        prompt = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
+        return Call(prompt, body["messages"], key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
 
     def _close(self, call: Call) -> None:
         call.ended_s = call.ended_s or time.monotonic()
@@ -124,6 +127,11 @@ class ModelServer:
             self._close(call)
             self._refuse(request, status, "as it was scripted", headers)
             return
+        said = sum(len(m["content"] or "") for m in call.messages)
+        if self.window is not None and said > self.window:
+            self._close(call)
+            self._refuse(request, 400, self._too_long(said))
+            return
         word, _, rest = call.prompt.partition(" ")
         if word == "slow":
             time.sleep(float(rest.partition(" ")[0]))
@@ -135,13 +143,20 @@ class ModelServer:
         request.send_header("connection", "close")
         request.end_headers()
         request.close_connection = True
-        calls = _calls(word, rest, call)
+        calls = self._calls(word, rest, call)
         if word == "garbage":
-            request.wfile.write(b"data: {not json\n\n")
+            request.wfile.write(garbage(rest))
         elif calls:
             self._call_tools(request, calls, call)
         else:
             self._stream(request, word, rest, call)
+
+    def _calls(self, word: str, rest: str, call: Call) -> list[dict]:
+        return _calls(word, rest, call)
+
+    def _too_long(self, said: int) -> str:
+        words = f"This model's maximum context length is {self.window} tokens."
+        return f"{words} However, your messages resulted in {said} tokens."
 
     def _stream(self, request: BaseHTTPRequestHandler, word: str, rest: str, call: Call) -> None:
         for piece in self._pieces(word, rest, call):
@@ -223,6 +238,22 @@ class ModelServer:
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)
+
+
+def garbage(what: str) -> bytes:
+    """Return what no endpoint should send."""
+    text = {
+        "": "{not json",
+        "list": "[]",
+        "number": "5",
+        "text": '{"id": "c", "choices": "x", "type": "content_block_delta"}',
+        "nothing": "null",
+        "deep": "[" * 100_000,
+        "line": "x" * (20 << 20),
+    }.get(what, "")
+    if what == "half":
+        return b'data: {"id": "c", "choices": [{"index": 0, "delta": {"content": "\xe2\x82\n\n'
+    return f"data: {text}\n\n".encode()
 
 
 def _calls(word: str, rest: str, call: Call) -> list[dict]:

@@ -12,18 +12,19 @@ from pathlib import Path
 import psutil
 
 
-def zygote_with_a_curious_worker(channel: socket.socket) -> None:
+def zygote_with_a_curious_worker(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     """The real zygote; its worker writes down what it was born with, and ends."""
     from workers import zygote
     from workers.models import pydantic_ai_adapter as adapter
+    from workers.models import warm_up
     from workers.shell import loop
 
     turns = []
-    answer = adapter._warm_answer
+    warm = warm_up._warm
 
-    def counted(request: object) -> object:
-        turns.append(request)
-        return answer(request)
+    async def counted(*given: object) -> None:
+        turns.append(given)
+        await warm(*given)
 
     def run(fork: object, model: object) -> int:
         before = set(sys.modules)
@@ -36,19 +37,19 @@ def zygote_with_a_curious_worker(channel: socket.socket) -> None:
         }
         gc.collect()
         facts["private_bytes_after_a_collection"] = psutil.Process().memory_full_info().uss
-        asyncio.run(adapter.warm_up())
+        asyncio.run(warm_up.warm_up(None, ("openai", *extras)))
         facts["imported_by_the_first_turn"] = sorted(set(sys.modules) - before)
         scratch = Path(f"{fork.events_log}.new")
         scratch.write_text(json.dumps(facts))
         scratch.rename(fork.events_log)
         return 0
 
-    adapter._warm_answer = counted
+    warm_up._warm = counted
     loop.run = run
-    zygote.main(channel)
+    zygote.main(channel, extras)
 
 
-def zygote_with_a_thread(channel: socket.socket) -> None:
+def zygote_with_a_thread(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     """The real zygote with a thread beside it."""
     from workers import zygote
 
@@ -56,7 +57,7 @@ def zygote_with_a_thread(channel: socket.socket) -> None:
     zygote.main(channel)
 
 
-def zygote_that_cannot_start(channel: socket.socket, log: str) -> None:
+def zygote_that_cannot_start(channel: socket.socket, log: str, extras: tuple[str, ...] = ()) -> None:
     """One that ends as if the model library could not be imported."""
     from coordinator.shell.launchers.zygote_target import KEEP_BYTES
     from protocol.processes import redirect_stdio
@@ -67,7 +68,7 @@ def zygote_that_cannot_start(channel: socket.socket, log: str) -> None:
     raise ImportError("no library for you")
 
 
-def zygote_with_a_parent(channel: socket.socket) -> None:
+def zygote_with_a_parent(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     """The real zygote; its worker starts what a model might start, in its folder, and goes on until it is killed."""
     from tests.support.trees import HIDE, STORY
     from workers import zygote
@@ -83,13 +84,15 @@ def zygote_with_a_parent(channel: socket.socket) -> None:
     zygote.main(channel)
 
 
-def zygote_with_a_hungry_model(channel: socket.socket) -> None:
+def zygote_with_a_hungry_model(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     """The real zygote; its workers' model says a word and then wants more memory than there is."""
     from protocol.views import Usage
     from workers import child, zygote
 
     class Hungry:
-        async def stream(self, endpoint: object, question: object, on_piece: object, permits: object) -> Usage:
+        async def stream(
+            self, endpoint: object, question: object, on_piece: object, *_: object, **more: object
+        ) -> Usage:
             on_piece("so far ")
             self.eaten = bytearray(8 << 30)
             return Usage()

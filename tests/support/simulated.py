@@ -83,7 +83,7 @@ class SimulatedStore:
             "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
             "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
             "pinned": False, "archived": False, "draft": "", "type": change.type, "proposed_type": None,
-            "is_named": change.is_named,
+            "is_named": change.is_named, "model": change.model,
         }  # fmt: skip
         self.messages[change.session] = []
         return self._bump(change) if change.starts else ev.Outcome(epoch=0)
@@ -251,7 +251,7 @@ class SimulatedStore:
                 name=row["name"],
                 number=row["change"].number,
                 type=row["type"],
-                model=row["change"].model,
+                model=row["model"],
                 system=row["change"].system,
                 cwd=row["change"].cwd,
                 env=row["change"].env,
@@ -273,6 +273,7 @@ class SimulatedStore:
                 start_ticks=None if row["pid"] is None else 1,
                 leg=self._leg(key),
                 pinned=row["pinned"],
+                temperature=row["change"].temperature,
                 archived=row["archived"],
                 draft=row["draft"],
                 parent=row.get("parent"),
@@ -309,7 +310,10 @@ class Simulated:
     """
 
     def __init__(self, *, commits_at_once: bool = True, **settings: object) -> None:
-        models = {"m": ModelSettings(provider="openai", model="m", base_url="http://127.0.0.1:1/v1")}
+        models = {
+            name: ModelSettings(provider="openai", model="m", base_url=f"http://127.0.0.1:{n}/v1")
+            for n, name in enumerate(("m", "other"), start=1)
+        }
         self._settings = Settings(default_model="m", models=models, **settings)
         self.machine = Machine(self._settings)
         self.store = SimulatedStore()

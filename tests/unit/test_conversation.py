@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from protocol.views import HistoryRow
 from workers.core import conversation as conversation_module
-from workers.core.conversation import BYTES_PER_TOKEN, CUT_SHORT, Conversation, Line
+from workers.core.conversation import BYTES_PER_TOKEN, CUT_SHORT, Conversation, Line, fits_after
 
 EXCHANGES = st.lists(st.tuples(st.text("aé🙂", max_size=20), st.text("bß", min_size=1, max_size=20)), max_size=12)
 
@@ -20,8 +20,18 @@ def reply(seq, text, to, stop_reason="completed"):
     return HistoryRow(seq=seq, role="assistant", text=text, turn_id="t", stop_reason=stop_reason, at=0.0, reply_to=to)
 
 
+def lines_of(conversation, context_tokens):
+    """What is shown before the next prompt, without the mark."""
+    shown = conversation.shown(99, context_tokens)
+    if not shown.mark or not shown.lines:
+        return shown.lines
+    first = shown.lines[0].text.removeprefix(f"{shown.mark}\n\n")
+    assert first != shown.lines[0].text
+    return [Line("user", first), *shown.lines[1:]]
+
+
 def texts(conversation, context_tokens=None):
-    return [line.text for line in conversation.lines(context_tokens)]
+    return [line.text for line in lines_of(conversation, context_tokens)]
 
 
 def size(lines):
@@ -32,7 +42,7 @@ def size(lines):
 
 
 def test_a_new_conversation_is_empty():
-    assert Conversation(1000).lines(None) == []
+    assert lines_of(Conversation(1000), None) == []
 
 
 def test_prompts_and_answers_alternate_in_their_order():
@@ -40,7 +50,7 @@ def test_prompts_and_answers_alternate_in_their_order():
     conversation.add(1, "one?", "one.")
     conversation.add(1, "two?", "two.")
 
-    assert conversation.lines(None) == [
+    assert lines_of(conversation, None) == [
         Line("user", "one?"),
         Line("assistant", "one."),
         Line("user", "two?"),
@@ -52,7 +62,7 @@ def test_an_exchange_without_any_answer_is_left_out():
     conversation = Conversation(1000)
     conversation.add(1, "one?", "", is_whole=False)
 
-    assert conversation.lines(None) == []
+    assert lines_of(conversation, None) == []
 
 
 def test_an_answer_that_was_cut_short_says_so():
@@ -112,24 +122,24 @@ def test_waking_restores_what_was_there(exchanges):
         rows += [prompt(2 * i + 1, asked), reply(2 * i + 2, answered, 2 * i + 1)]
     woken.restore(rows)
 
-    assert woken.lines(None) == lived.lines(None)
+    assert lines_of(woken, None) == lines_of(lived, None)
 
 
 @given(EXCHANGES, st.integers(0, 12))
 def test_a_snapshot_with_what_came_after_it_is_what_was_there(exchanges, at):
     lived, woken = Conversation(200), Conversation(200)
     rows = []
-    kept = ([], 0)
+    kept = ([], 0, False)
     for i, (asked, answered) in enumerate(exchanges):
         if i == at:
-            kept = (lived.exchanges, lived.through_seq)
+            kept = (lived.exchanges, lived.through_seq, lived.is_cut)
             rows = []
         lived.add(2 * i + 1, asked, answered)
         rows += [prompt(2 * i + 1, asked), reply(2 * i + 2, answered, 2 * i + 1)]
-    woken.resume(*kept)
+    woken.resume(*kept[:2], is_cut=kept[2])
     woken.restore([row for row in rows if row.seq > kept[1]])
 
-    assert woken.lines(None) == lived.lines(None)
+    assert woken.shown(99, None) == lived.shown(99, None)
     assert woken.through_seq == lived.through_seq
 
 
@@ -190,7 +200,7 @@ def test_an_old_exchange_that_would_fit_does_not_jump_over_a_newer_one_that_does
 def test_choosing_for_a_small_window_forgets_nothing():
     conversation = Conversation(10_000)
     conversation.add(1, "one?", "one.")
-    conversation.lines(0)
+    lines_of(conversation, 0)
 
     assert texts(conversation) == ["one?", "one."]
 
@@ -200,7 +210,7 @@ def test_what_is_shown_fits_and_is_the_newest_without_a_gap(exchanges, limit_byt
     conversation = Conversation(limit_bytes)
     for asked, answered in exchanges:
         conversation.add(1, asked, answered)
-    lines = conversation.lines(context_tokens)
+    lines = lines_of(conversation, context_tokens)
     room = limit_bytes if context_tokens is None else context_tokens * BYTES_PER_TOKEN // 2
 
     everything = [text for exchange in exchanges for text in exchange]
@@ -214,7 +224,71 @@ def test_no_more_is_kept_than_the_limit_but_always_the_newest_exchange(exchanges
     conversation = Conversation(limit_bytes)
     for asked, answered in exchanges:
         conversation.add(1, asked, answered)
-    kept = conversation.lines(1_000_000)
+    kept = lines_of(conversation, 1_000_000)
 
     assert size(kept) <= limit_bytes or len(kept) == 2
     assert bool(kept) == bool(exchanges)
+
+
+# ---- what does not fit is said
+
+
+def test_the_model_is_told_how_many_messages_it_does_not_see():
+    conversation = Conversation(10_000)
+    for seq in (1, 3, 5):
+        conversation.add(seq, f"{seq}" * 50, f"{seq}" * 50)
+    whole = conversation.shown(7, 300 * 2 // BYTES_PER_TOKEN)
+    half = conversation.shown(7, 200 * 2 // BYTES_PER_TOKEN)
+
+    assert (whole.left_out, whole.mark, whole.size) == (0, "", 300)
+    assert (half.left_out, half.size) == (2, 200)
+    assert half.lines[0].text == f"[earlier messages left out: 2]\n\n{'3' * 50}"
+
+
+def test_of_a_window_without_room_for_anything_all_before_the_prompt_is_left_out():
+    conversation = Conversation(10_000)
+    conversation.add(1, "one?", "one.")
+    shown = conversation.shown(3, 0)
+
+    assert (shown.lines, shown.left_out) == ([], 2)
+    assert shown.mark == "[earlier messages left out: 2]"
+
+
+def test_what_a_worker_never_had_counts_as_left_out():
+    conversation = Conversation(16)
+    conversation.restore([prompt(7, "7777"), reply(8, "8888", 7)], is_cut=True)
+
+    assert conversation.shown(9, None).left_out == 6
+    assert conversation.is_cut
+
+
+def test_what_was_dropped_counts_as_left_out():
+    conversation = Conversation(16)
+    for seq in (1, 3, 5):
+        conversation.add(seq, "aaaa", "bbbb")
+
+    assert conversation.shown(7, None).left_out == 2
+
+
+def test_turns_without_an_answer_are_not_called_left_out():
+    conversation = Conversation(1_000)
+    conversation.restore([prompt(1, "one?"), reply(2, "", 1, "failed"), prompt(3, "two?"), reply(4, "two.", 3)])
+
+    assert conversation.shown(5, None).left_out == 0
+
+
+def test_a_model_that_refused_is_shown_less_than_its_window():
+    conversation = Conversation(10_000)
+    for seq in (1, 3):
+        conversation.add(seq, "a" * 50, "b" * 50)
+
+    assert len(conversation.shown(5, 1_000, 150).lines) == 2
+    assert len(conversation.shown(5, 1_000, 99).lines) == 0
+
+
+def test_room_is_made_by_the_counts_or_by_half():
+    assert fits_after(None, 1_000, 7) == 507
+    assert fits_after((5, 10), 1_000, 7) == 507
+    assert fits_after((10, 0), 1_000, 7) == 507
+    assert fits_after((2_000, 1_000), 8_000, 0) == 3_600
+    assert fits_after((2_000, 1_000), 8_000, 1_000) == 4_050

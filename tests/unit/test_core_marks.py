@@ -4,8 +4,10 @@ import pytest
 
 from coordinator.core import effects as e
 from coordinator.core import events as ev
+from coordinator.core.governing import permits_view
 from protocol import messages as m
 from protocol.limits import PROMPT_BYTES
+from protocol.views import Usage
 from tests.support.simulated import FIRST, Simulated, live
 
 OTHER = b"other client"
@@ -145,3 +147,86 @@ def test_who_had_it_as_the_active_session_gets_another():
     world.ask(m.Delete, session="a")
 
     assert world.ask(m.GetSession, session=None).session.name == "b"
+
+
+# ---- the model
+
+
+def wanted(world: Simulated, session: str) -> tuple[str, float | None]:
+    """Return what the worker's next turn is told to speak with."""
+    order = ev.WorkerSpoke(world.peer(session), m.EndpointWanted(session=session, epoch=1))
+    found = [x for x in world.machine.step(order, world.now_s) if isinstance(x, e.SendEndpoint)]
+    return found[0].model, found[0].temperature
+
+
+def test_another_model_counts_from_the_next_turn_on():
+    world = Simulated()
+    session = world.new("a")
+    one, two = world.submit("a", "one").seq, world.submit("a", "two").seq
+    assert wanted(world, session) == ("m", None)
+
+    shown = world.ask(m.Mark, session="a", mark="model", value="other").session
+    assert shown.model == "other"
+    assert wanted(world, session) == ("m", None)
+
+    world.report(session, m.Started, seq=one, turn_id="t")
+    world.report(session, m.PermitWanted, boot=1, call=1, turn_id="t")
+    world.report(session, m.PermitReturned, boot=1, call=1, status=429, retry_after_s=9.0)
+    gates = [gate.provider for gate in permits_view(world.world, world.now_s).gates]
+    assert gates == ["http://127.0.0.1:1/v1"]
+
+    world.answer(session, one, "1", started=False)
+    assert world.world.sessions[session].turn.seq == two
+    assert wanted(world, session) == ("other", None)
+
+
+def test_another_model_survives_the_coordinator():
+    world, session = asleep()
+    world.ask(m.Mark, session="a", mark="model", value="other")
+    world.reboot()
+
+    assert world.ask(m.GetSession, session="a").session.model == "other"
+    assert world.world.sessions[session].model == "other"
+
+
+@pytest.mark.parametrize(("value", "code"), [("nobody's", "model.unknown"), (True, "value.illegal")])
+def test_a_model_that_there_is_not_is_refused(value, code):
+    world, _ = asleep()
+
+    assert world.ask(m.Mark, session="a", mark="model", value=value).code == code
+    assert world.ask(m.GetSession, session="a").session.model == "m"
+
+
+# ---- the temperature
+
+
+def test_a_temperature_goes_to_every_turn_and_survives_the_coordinator():
+    world = Simulated()
+    made = world.create("a", temperature=1.5)
+    world.hello(made.session.id)
+
+    assert made.session.temperature == 1.5
+    assert wanted(world, made.session.id) == ("m", 1.5)
+
+    world.reboot()
+    assert world.ask(m.GetSession, session="a").session.temperature == 1.5
+
+
+@pytest.mark.parametrize("value", [-0.1, 2.1, float("nan"), float("inf")])
+def test_a_temperature_out_of_range_is_refused(value):
+    assert Simulated().create("a", temperature=value).code == "value.illegal"
+
+
+# ---- what the model does not see
+
+
+def test_whoever_looks_is_told_how_much_the_model_did_not_see():
+    world = Simulated()
+    session = world.new("a")
+    world.ask(m.Attach, session="a")
+    seq = world.submit("a", "one").seq
+    world.report(
+        session, m.Reply, seq=seq, turn_id="t", text="x", stop_reason="completed", usage=Usage(), pieces=0, left_out=4
+    )
+
+    assert [final.left_out for final in world.heard(m.Final)] == [4]

@@ -50,7 +50,8 @@ def endpoint(server: ModelServer) -> Endpoint:
 
 
 async def ask(server: ModelServer, prompt: str, permits: Counted, on_piece=lambda _: None) -> Usage:
-    return await PydanticAiModel().stream(endpoint(server), Question(None, [], prompt), on_piece, permits)
+    answered = await PydanticAiModel().stream(endpoint(server), Question(None, [], prompt), on_piece, permits)
+    return answered.usage
 
 
 @pytest.fixture

@@ -31,7 +31,10 @@ OUTSIDE = [
     for key, least, most, kind in RANGES
     for value in (least - 1, most + 1)
 ]
-MODEL_TABLES = 'tables [models.NAME] with provider = "openai" or "local", base_url, model, api_key_env or api_key_file'
+MODEL_TABLES = (
+    'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
+    "api_key_file"
+)
 MODEL = '[models.big]\nprovider = "openai"\nmodel = "m"\n'
 
 
@@ -436,3 +439,18 @@ def test_a_hard_limit_just_above_the_soft_one_is_allowed(load):
 def test_a_tool_limit_of_the_environment_that_is_too_small_is_blamed_on_its_variable(load):
     with pytest.raises(ConfigBad, match="CHAT_COORD_TOOL_MEMORY_BYTES: tool_memory_bytes: 5 is less"):
         load(CHAT_COORD_TOOL_MEMORY_BYTES="5")
+
+
+def test_a_model_that_speaks_the_anthropic_protocol_has_its_own_default_address(load):
+    table = 'provider = "anthropic"\nmodel = "m"\n'
+    assert load(f"[models.a]\n{table}").models["a"].base_url == "https://api.anthropic.com"
+    mine = load(f'[models.a]\n{table}base_url = "http://127.0.0.1:1"').models["a"]
+    assert mine.base_url == "http://127.0.0.1:1"
+    with pytest.raises(ConfigBad, match="base_url is no http"):
+        load(f'[models.a]\n{table}base_url = "elsewhere"')
+
+
+@pytest.mark.parametrize("value", ["-0.1", "2.1", '"hot"', "nan"])
+def test_a_temperature_has_a_range(load, value):
+    with pytest.raises(ConfigBad, match="temperature"):
+        load(f'[models.a]\nprovider = "openai"\nmodel = "m"\ntemperature = {value}')

@@ -2,18 +2,21 @@
 
 import struct
 
+import msgspec
 import pytest
 
 from protocol import messages as m
 from protocol.codec import encode
 from protocol.messages import Message
 from protocol.views import HistoryRow
-from workers.core.conversation import Conversation
+from workers.core.conversation import Conversation, Exchange
 from workers.shell.restoring import Restoring
-from workers.shell.snapshot import VERSION, Snapshot, SnapshotUnfit, pack, unpack
+from workers.shell.snapshot import VERSION, Snapshot, SnapshotUnfit, pack, snapshot_of, unpack
 
 SESSION = "00000000000000aa"
-WHOLE = Snapshot(session=SESSION, through_seq=3, exchanges=[("größer?", "ja 🙂"), ("two?", "two.")])
+PAIRS = [("größer?", "ja 🙂"), ("two?", "two.")]
+WHOLE = Snapshot(session=SESSION, through_seq=3, exchanges=PAIRS, seqs=[1, 3], is_cut=False)
+EXCHANGES = [Exchange(1, *PAIRS[0]), Exchange(3, *PAIRS[1])]
 
 
 class Stranger(Message, frozen=True):
@@ -64,6 +67,19 @@ def test_the_snapshot_of_another_session_is_refused():
         unpack(pack(WHOLE), "00000000000000bb")
 
 
+def test_exchanges_that_are_not_counted_are_refused():
+    lame = Snapshot(session=SESSION, through_seq=3, exchanges=PAIRS, seqs=[1], is_cut=False)
+    with pytest.raises(SnapshotUnfit, match="not counted"):
+        unpack(pack(lame), SESSION)
+
+
+def test_a_snapshot_knows_that_there_was_more():
+    begin, conversation, _ = restoring()
+    begin.on_restore(m.Restore(snapshot=pack(msgspec.structs.replace(WHOLE, is_cut=True)), rows=[], more=False))
+
+    assert snapshot_of(SESSION, conversation) == msgspec.structs.replace(WHOLE, is_cut=True)
+
+
 # ---- beginning with it
 
 
@@ -74,7 +90,7 @@ def test_a_worker_begins_with_the_snapshot_and_what_came_after_it():
 
     assert said[0] == m.RestoreWanted(session=SESSION, epoch=2, skip=0)
     assert said[-1] == m.Restored(session=SESSION, epoch=2, source="snapshot", exchanges=3)
-    assert conversation.exchanges == [*WHOLE.exchanges, ("three?", "three.")]
+    assert conversation.exchanges == [*EXCHANGES, Exchange(5, "three?", "three.")]
     assert conversation.through_seq == 5
 
 
@@ -85,7 +101,7 @@ def test_one_that_cannot_be_used_is_skipped_and_the_one_before_is_asked_for():
 
     begin.on_restore(m.Restore(snapshot=pack(WHOLE), rows=[], more=False))
     assert begin.is_done
-    assert conversation.exchanges == WHOLE.exchanges
+    assert conversation.exchanges == EXCHANGES
 
 
 def test_when_both_cannot_be_used_history_is_asked_for_and_says_the_same():
@@ -99,14 +115,14 @@ def test_when_both_cannot_be_used_history_is_asked_for_and_says_the_same():
 
     begin.on_history(m.HistoryBack(rows=[row(1, "größer?"), row(2, "ja 🙂", 1)], more=False))
     assert said[-1] == m.Restored(session=SESSION, epoch=2, source="history", exchanges=2)
-    assert conversation.exchanges == WHOLE.exchanges
+    assert conversation.exchanges == EXCHANGES
 
 
 def test_a_session_without_a_snapshot_begins_with_the_newest_page():
     begin, conversation, said = restoring()
     begin.on_restore(m.Restore(snapshot=None, rows=[row(1, "one?"), row(2, "one.", 1)], more=False))
 
-    assert conversation.exchanges == [("one?", "one.")]
+    assert conversation.exchanges == [Exchange(1, "one?", "one.")]
     assert said[-1].source == "history"
 
 
@@ -125,5 +141,5 @@ def test_an_answer_that_comes_twice_changes_nothing():
     begin.on_restore(once)
     begin.on_history(m.HistoryBack(rows=[row(1, "one?"), row(2, "one.", 1)], more=False))
 
-    assert conversation.exchanges == WHOLE.exchanges
+    assert conversation.exchanges == EXCHANGES
     assert len([message for message in said if isinstance(message, m.Restored)]) == 1

@@ -14,16 +14,23 @@ from typing import Any
 
 import httpx2
 
+from protocol.limits import REPLY_BYTES
 from protocol.views import Usage
 from workers.models.port import ModelFailed, Outcome, Permits
 
 # So often a request is sent that is refused for its rate; each time it waits in line until the gate is open.
 TRIES = 6
 RATE_LIMITED = frozenset({429, 529})
-# A number of tokens stands in the last piece of a stream, or at the end of a whole answer.
+# A number of tokens stands in the first or the last piece of a stream, or at the end of a whole answer.
 TAIL_BYTES = 4_096
+# A line of a stream, or the answer of a refusal: what is longer is nobody's answer, and would fill the memory.
+MOST_BYTES = 2 * REPLY_BYTES
 INPUT_TOKENS = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
 OUTPUT_TOKENS = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
+
+
+class AnswerTooLarge(httpx2.RemoteProtocolError):
+    """Nothing that a model says is so large."""
 
 
 class PermitClient(httpx2.AsyncClient):
@@ -39,6 +46,8 @@ class PermitClient(httpx2.AsyncClient):
         self._permits = permits
         # Why a request was not allowed to go out; the library only sees an answer that it does not try again.
         self.refusal: ModelFailed | None = None
+        # Requests that were answered with what the model says.
+        self.answered = 0
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Send a request when it may go."""
@@ -53,6 +62,7 @@ class PermitClient(httpx2.AsyncClient):
             is_limited = response.status_code in RATE_LIMITED or (response.is_server_error and wait_s is not None)
             body = _Body(response, self._permits, call, Outcome(response.status_code, wait_s))
             response.stream = body
+            self.answered += response.is_success
             if is_limited and attempt < TRIES:
                 await response.aclose()
                 continue
@@ -84,7 +94,8 @@ class _Body(httpx2.AsyncByteStream):
         self._permits = permits
         self._call = call
         self._outcome = outcome
-        self._tail = b""
+        self._head = self._tail = b""
+        self._line_bytes = 0
 
     @property
     def elapsed(self) -> timedelta | None:
@@ -95,23 +106,39 @@ class _Body(httpx2.AsyncByteStream):
         pieces = self._inner.__aiter__()
         try:
             async for piece in pieces:
-                self._tail = (self._tail + piece)[-TAIL_BYTES:]
+                self._look_at(piece)
                 yield piece
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
+
+    def _look_at(self, piece: bytes) -> None:
+        """Keep both ends, for what they say of the costs.
+
+        Raises:
+            AnswerTooLarge: the line goes on and on; in what is no stream of a model, all is one line.
+        """
+        if len(self._head) < TAIL_BYTES:
+            self._head = (self._head + piece)[:TAIL_BYTES]
+        self._tail = (self._tail + piece)[-TAIL_BYTES:]
+        end = piece.rfind(b"\n") if self._outcome.status == httpx2.codes.OK else -1
+        self._line_bytes = self._line_bytes + len(piece) if end < 0 else len(piece) - end - 1
+        if self._line_bytes > MOST_BYTES:
+            raise AnswerTooLarge(f"more than {MOST_BYTES} bytes without an end of the line")
 
     async def aclose(self) -> None:
         try:
             await self._inner.aclose()
         finally:
             outcome = self._outcome
-            self._permits.release(self._call, Outcome(outcome.status, outcome.retry_after_s, _usage(self._tail)))
+            usage = _usage(self._head, self._tail)
+            self._permits.release(self._call, Outcome(outcome.status, outcome.retry_after_s, usage))
 
 
-def _usage(tail: bytes) -> Usage:
-    """Return what the end of an answer says that it cost; nothing when it does not say so."""
-    found_in, found_out = INPUT_TOKENS.findall(tail), OUTPUT_TOKENS.findall(tail)
+def _usage(head: bytes, tail: bytes) -> Usage:
+    """Return what an answer says that it cost, at its end or else at its beginning; nothing when it does not say so."""
+    found_in = INPUT_TOKENS.findall(tail) or INPUT_TOKENS.findall(head)
+    found_out = OUTPUT_TOKENS.findall(tail) or OUTPUT_TOKENS.findall(head)
     return Usage(
         input_tokens=int(found_in[-1]) if found_in else 0, output_tokens=int(found_out[-1]) if found_out else 0
     )

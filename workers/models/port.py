@@ -10,6 +10,9 @@ from protocol.views import Usage
 from workers.core.calls import Paused, Resume, Toolbox
 from workers.core.conversation import Line
 
+# So often an SDK tries again by itself; each time it waits in line.
+SDK_RETRIES = 2
+
 
 class ModelFailed(ChatCoordError):
     """A model did not answer as it should. ``code`` is set per case.
@@ -25,6 +28,22 @@ class ModelFailed(ChatCoordError):
     def __init__(self, code: str, message: str, *, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.case = code
+
+
+class ContextTooLong(ModelFailed):
+    """The conversation is longer than what the model takes.
+
+    Args:
+        message: the sentence.
+        counts: how many tokens were sent and how many may be, if the endpoint says so.
+        is_first: nothing was answered in this leg of the turn yet, so it can begin anew with less.
+    """
+
+    def __init__(self, message: str, *, counts: tuple[int, int] | None, is_first: bool) -> None:
+        hint = "Send a shorter prompt, set context_tokens of that model, or go on in a new session."
+        super().__init__("model.context_too_long", message, hint=hint)
+        self.counts = counts
+        self.is_first = is_first
 
 
 @dataclass(frozen=True, slots=True)

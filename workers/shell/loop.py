@@ -31,17 +31,17 @@ from protocol.paths import Home, find_running
 from protocol.processes import descendants_of
 from protocol.views import ErrorView, StopReason, Usage
 from workers.core.calls import Paused
-from workers.core.conversation import Conversation
+from workers.core.conversation import Conversation, Shown, fits_after
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
-from workers.models.port import Answered, ChatModel, ModelFailed, Question
+from workers.models.port import Answered, ChatModel, ContextTooLong, ModelFailed, Question
 from workers.shell.children import Children
 from workers.shell.gather import Gatherer
 from workers.shell.journal import ToolJournal
 from workers.shell.outbox import Outbox
 from workers.shell.permits import CoordinatorsPermits
 from workers.shell.restoring import Restoring
-from workers.shell.snapshot import Snapshot, pack
+from workers.shell.snapshot import pack, snapshot_of
 from workers.shell.title import set_title
 from workers.tools.box import Box, Where
 
@@ -95,6 +95,9 @@ class Worker:
         self._wanted: m.SnapshotWanted | None = None
         self._journal: ToolJournal | None = None
         self._is_cancelled = False
+        self._left_out = 0
+        # Which endpoint and model refused a conversation, and how many bytes they take by their own count.
+        self._fits: tuple[str, str, int] | None = None
         self._turn: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
@@ -322,9 +325,7 @@ class Worker:
             self._send(m.Busy(session=self._session, epoch=self._epoch, n=wanted.n, why=why))
             return
         conversation = self._conversation
-        data = pack(
-            Snapshot(session=self._session, through_seq=conversation.through_seq, exchanges=conversation.exchanges)
-        )
+        data = pack(snapshot_of(self._session, conversation))
         hit("worker.snapshot_taken")
         self._send(
             m.SnapshotTaken(
@@ -347,7 +348,7 @@ class Worker:
         hit("worker.delivered")
         running = self._turns.accept(order, new_id())
         if running is not None:
-            self._is_cancelled = False
+            self._is_cancelled, self._left_out = False, 0
             self._turn = asyncio.create_task(self._answer(running))
         elif isinstance(order, m.Continue) and self._has_started(order):
             self._send(self._started_of(order.seq, order.turn_id, order.leg))
@@ -474,6 +475,7 @@ class Worker:
             usage=usage,
             pieces=pieces,
             error=error,
+            left_out=self._left_out,
         )
 
     def _end_leg(self, end: m.Reply | m.Asked) -> None:
@@ -527,17 +529,47 @@ class Worker:
             if size > REPLY_BYTES:
                 raise ReplyTooLong
 
+        self._permits.begin(running.turn_id)
+        shown = self._show(running, endpoint)
+        try:
+            return await self._ask_model(running, endpoint, shown, on_piece)
+        except ContextTooLong as failure:
+            if not failure.is_first or not shown.lines:
+                raise
+            fits = fits_after(failure.counts, shown.size, len(running.prompt.encode()))
+            self._fits = (endpoint.base_url, endpoint.model, fits)
+            log.info("conversation trimmed", extra={"turn": running.turn_id, "to_bytes": fits})
+            shown = self._show(running, endpoint)
+            if failure.counts is None:
+                self._fits = None  # it was a guess
+        return await self._ask_model(running, endpoint, shown, on_piece)
+
+    def _show(self, running: Running, endpoint: m.Endpoint) -> Shown:
+        """Return what the model is shown before the prompt; never more than what it refused before."""
+        room_bytes = None
+        if self._fits is not None and self._fits[:2] == (endpoint.base_url, endpoint.model):
+            room_bytes = max(0, self._fits[2] - len(running.prompt.encode()))
+        shown = self._conversation.shown(running.seq, endpoint.context_tokens, room_bytes)
+        self._left_out = shown.left_out
+        return shown
+
+    async def _ask_model(
+        self, running: Running, endpoint: m.Endpoint, shown: Shown, on_piece: Callable[[str], None]
+    ) -> Answered:
         welcome = self._welcome
         session_type, own = (welcome.type, welcome.system) if welcome else ("development", None)
         question = Question(
             instructions_for(session_type, own, is_small_model=endpoint.is_small),
-            self._conversation.lines(endpoint.context_tokens),
-            running.prompt,
+            shown.lines,
+            running.prompt if shown.lines or not shown.mark else f"{shown.mark}\n\n{running.prompt}",
         )
-        self._permits.begin(running.turn_id)
-        toolbox = self._toolbox(running, endpoint)
         return await self._model.stream(
-            endpoint, question, on_piece, self._permits, toolbox=toolbox, resume=running.resume
+            endpoint,
+            question,
+            on_piece,
+            self._permits,
+            toolbox=self._toolbox(running, endpoint),
+            resume=running.resume,
         )
 
     def _toolbox(self, running: Running, endpoint: m.Endpoint) -> Box | None:

@@ -8,7 +8,7 @@ from protocol import messages as m
 from protocol.failpoints import hit
 from protocol.limits import RESTORE_BYTES
 from protocol.views import HistoryRow
-from workers.core.conversation import Conversation
+from workers.core.conversation import Conversation, Exchange
 from workers.shell.snapshot import SnapshotUnfit, unpack
 
 # The newest snapshot and the one before it.
@@ -66,7 +66,9 @@ class Restoring:
             self._skip = None
             self.ask()
             return
-        self._conversation.resume(snapshot.exchanges, snapshot.through_seq)
+        pairs = zip(snapshot.seqs, snapshot.exchanges, strict=True)
+        exchanges = [Exchange(seq, prompt, answer) for seq, (prompt, answer) in pairs]
+        self._conversation.resume(exchanges, snapshot.through_seq, is_cut=snapshot.is_cut)
         self._conversation.restore(stored.rows)
         self._done("snapshot")
 
@@ -81,7 +83,7 @@ class Restoring:
         if page.more and self._bytes < RESTORE_BYTES:
             self.ask()
             return
-        self._conversation.restore(self._rows)
+        self._conversation.restore(self._rows, is_cut=page.more)
         self._done("history")
 
     def _done(self, source: Literal["snapshot", "history"]) -> None:

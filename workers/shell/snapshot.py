@@ -10,6 +10,7 @@ import zlib
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
 from protocol.messages import Message
+from workers.core.conversation import Conversation
 
 VERSION = 1
 _MAGIC = b"ccsn"
@@ -17,11 +18,16 @@ _HEAD = struct.Struct("<4sHI")  # magic, version, CRC-32 of what follows
 
 
 class Snapshot(Message, frozen=True):
-    """The exchanges that a model is shown, oldest first, through the prompt ``through_seq``."""
+    """The exchanges that a model is shown, oldest first, through the prompt ``through_seq``.
+
+    ``seqs`` are those of their prompts; ``is_cut``: there were more.
+    """
 
     session: str
     through_seq: int
     exchanges: list[tuple[str, str]]
+    seqs: list[int]
+    is_cut: bool
 
 
 class SnapshotUnfit(ChatCoordError):
@@ -31,6 +37,18 @@ class SnapshotUnfit(ChatCoordError):
 
 
 _decoder: Decoder[Snapshot] = Decoder(Snapshot)
+
+
+def snapshot_of(session: str, conversation: Conversation) -> Snapshot:
+    """Return what is to be kept of a conversation."""
+    exchanges = conversation.exchanges
+    return Snapshot(
+        session=session,
+        through_seq=conversation.through_seq,
+        exchanges=[(exchange.prompt, exchange.answer) for exchange in exchanges],
+        seqs=[exchange.seq for exchange in exchanges],
+        is_cut=conversation.is_cut,
+    )
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -65,4 +83,6 @@ def unpack(data: bytes, session: str) -> Snapshot:
         raise SnapshotUnfit(error.message) from error
     if snapshot.session != session:
         raise SnapshotUnfit("it belongs to another session")
+    if len(snapshot.seqs) != len(snapshot.exchanges):
+        raise SnapshotUnfit("its exchanges are not counted")
     return snapshot

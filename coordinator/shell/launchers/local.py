@@ -39,13 +39,17 @@ class LocalLauncher:
         supervisor: takes charge of each process.
         post: takes events.
         zygote_log: the file for the zygote's standard error.
+        extras: providers of configured models that need more than the core's install.
     """
 
-    def __init__(self, supervisor: Supervisor, post: Callable[[Event], None], zygote_log: Path) -> None:
+    def __init__(
+        self, supervisor: Supervisor, post: Callable[[Event], None], zygote_log: Path, extras: tuple[str, ...] = ()
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._supervisor = supervisor
         self._post = post
         self._zygote_log = zygote_log
+        self._extras = extras
         self._decoder: Decoder[FromZygote] = Decoder(FromZygote)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pidfd = -1
@@ -168,7 +172,7 @@ class LocalLauncher:
         try:
             ours.setblocking(False)
             context = multiprocessing.get_context("spawn")
-            arguments = (theirs, str(self._zygote_log))
+            arguments = (theirs, str(self._zygote_log), self._extras)
             process = context.Process(target=run_zygote, args=arguments, name="zygote", daemon=True)
             process.start()
         except OSError:
