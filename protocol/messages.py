@@ -306,9 +306,9 @@ class GetStatus(Request, frozen=True):
 
 
 class Inspect(Request, frozen=True):
-    """Everything about one session (None: the client's active one); ``stacks``: and what its code does just now."""
+    """Everything about one session; ``stacks``: and what its worker's code does just now."""
 
-    session: str | None
+    session: str
     stacks: bool = False
 
 

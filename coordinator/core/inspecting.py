@@ -11,7 +11,6 @@ from coordinator.core.effects import Effect, PassStacks, SendInspection, SendTop
 from coordinator.core.governing import permits_view
 from coordinator.core.showing import counts, session_view
 from coordinator.core.world import Session, World
-from protocol.errors import SessionUnknown
 from protocol.limits import PAGE_SESSIONS, STACKS_BYTES, cut
 from protocol.messages import GetTop, Inspect, Ping, Stacks, StacksWanted, TopAnswer
 from protocol.views import (
@@ -49,12 +48,9 @@ def inspect(world: World, peer: bytes, order: Inspect, now_s: float) -> Iterator
     """Tell everything of one session.
 
     Raises:
-        SessionUnknown: there is none of that name, or no active one.
+        SessionUnknown: there is none of that name.
     """
-    known = order.session or world.active.get(world.peers[peer].client)
-    if known is None:
-        raise SessionUnknown("There is no active session.", hint="Name one.")
-    session = world.find(known)
+    session = world.find(order.session)
     n = 0
     if order.stacks and session.has_process and session.peer is not None:
         session.stacks_wanted += 1

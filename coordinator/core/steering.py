@@ -16,7 +16,7 @@ from protocol.errors import CoordinatorStopping, SessionBusy, SessionClosed
 from protocol.messages import Kill, RestartWorker, SessionAnswer
 
 # Where a session gets no worker by itself any more, or not now.
-SETTLED = frozenset({Residency.QUEUED, Residency.BACKOFF, Residency.FAILED, Residency.STOPPING, Residency.STOPPED})
+SETTLED = frozenset({Residency.QUEUED, Residency.BACKOFF, Residency.FAILED, Residency.STOPPED})
 BY_HAND = "killed by hand"
 
 

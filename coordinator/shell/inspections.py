@@ -139,7 +139,8 @@ class Inspections:
             open_files=facts.open_files,
             children=facts.children,
         )
-        return replace(found, worker=view)
+        session = replace(found.session, memory=Memory(uss_bytes=facts.uss_bytes, rss_bytes=facts.rss_bytes))
+        return replace(found, session=session, worker=view)
 
     async def _with_snapshot(self, found: Inspection) -> Inspection:
         """Snapshots come with epochs: what is known of an epoch stays true."""
