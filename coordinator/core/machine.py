@@ -207,6 +207,7 @@ class Machine:
                 yield SendRestore(peer, session.id, message.skip)
             case m.Restored():
                 yield from hibernation.on_restored(self.world, session, message)
+                yield from steering.answer_waiting(self.world, session)
             case m.SnapshotTaken():
                 yield from hibernation.on_snapshot(self.world, session, message, now_s)
             case m.Busy():
