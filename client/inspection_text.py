@@ -38,9 +38,7 @@ def _state(session: SessionView) -> str:
     words = [f"{key} {value}" for key, value in detail.items() if value is not None]
     last = f"last active {age(session.last_active_at)}"
     where = "" if session.display == session.residency else f" ({session.residency})"
-    return f"{GLYPHS.get(session.display, ' ')} {session.display}{where}; " + ", ".join(
-        [*flags, *words, last]
-    )
+    return f"{GLYPHS.get(session.display, ' ')} {session.display}{where}; " + ", ".join([*flags, *words, last])
 
 
 def _permit(permit: PermitState) -> str:
@@ -52,7 +50,8 @@ def _permit(permit: PermitState) -> str:
 
 def _process_lines(session: SessionView, worker: WorkerView) -> list[str]:
     if worker.pid is None:
-        return [f"worker        none; the last one had epoch {worker.epoch}" if session.epoch else "worker        none"]
+        now = "just being started" if session.residency in {"starting", "waking"} else "none"
+        return [f"worker        {now}" + (f"; the last one had epoch {worker.epoch}" if session.epoch else "")]
     started = "" if worker.started_at is None else f", started {_clock(worker.started_at)}, up {worker.uptime_s:.0f} s"
     memory = worker.memory
     parts = (
