@@ -62,7 +62,11 @@ class Inspections:
         self._snapshots: dict[str, tuple[int, int | None]] = {}
 
     def inspect(self, order: e.SendInspection) -> None:
-        """Answer who inspects one session."""
+        """Answer who inspects one session: at once, if all that takes time is known already."""
+        found = None if order.stacks else self._known(order)
+        if found is not None:
+            self._send(order.peer, m.InspectAnswer(request=order.request, inspection=found))
+            return
         if order.n:
             key = (order.inspection.session.id, order.epoch or 0, order.n)
             self._words[key] = self._loop.create_future()
@@ -97,6 +101,19 @@ class Inspections:
 
     # ---- one session
 
+    def _known(self, order: e.SendInspection) -> Inspection | None:
+        """Return the answer from what is known and what is cheap to read; None when more has to be read."""
+        found = order.inspection
+        known = self._snapshots.get(found.session.id)
+        if known is None or known[0] != found.session.epoch:
+            return None
+        found = replace(found, conversation=replace(found.conversation, snapshot_bytes=known[1]))
+        worker = None if order.epoch is None else self._supervisor.find(found.session.id, order.epoch)
+        if worker is None:
+            return found
+        facts = self._probe.look(worker, may_walk=False) if self._measure(worker) else None
+        return None if facts is None else _with_facts(found, facts, self._busy[worker.session, worker.epoch][2])
+
     async def _inspect(self, order: e.SendInspection) -> None:
         found = order.inspection
         try:
@@ -119,28 +136,7 @@ class Inspections:
             facts = await asyncio.wait_for(reading, READ_S)
         except TimeoutError:
             pass  # the kernel keeps it: what is known without it has to do
-        if facts is None:
-            return found
-        memory = replace(
-            found.worker.memory,
-            rss_bytes=facts.rss_bytes,
-            pss_bytes=facts.pss_bytes,
-            uss_bytes=facts.uss_bytes,
-            swap_bytes=facts.swap_bytes,
-            tree_uss_bytes=facts.tree_uss_bytes,
-        )
-        view = replace(
-            found.worker,
-            memory=memory,
-            started_at=round(time.time() - facts.uptime_s, 2),
-            uptime_s=facts.uptime_s,
-            cpu_percent=cpu.get((worker.session, worker.epoch)),
-            threads=facts.threads,
-            open_files=facts.open_files,
-            children=facts.children,
-        )
-        session = replace(found.session, memory=Memory(uss_bytes=facts.uss_bytes, rss_bytes=facts.rss_bytes))
-        return replace(found, session=session, worker=view)
+        return found if facts is None else _with_facts(found, facts, cpu.get((worker.session, worker.epoch)))
 
     async def _with_snapshot(self, found: Inspection) -> Inspection:
         """Snapshots come with epochs: what is known of an epoch stays true."""
@@ -271,6 +267,29 @@ class Inspections:
             before, size = size, os.fstat(file).st_size
             quiet = quiet + 1 if size == before else 0
         return os.pread(file, STACKS_BYTES, 0).decode(errors="replace")
+
+
+def _with_facts(found: Inspection, facts: Facts, percent: float | None) -> Inspection:
+    memory = replace(
+        found.worker.memory,
+        rss_bytes=facts.rss_bytes,
+        pss_bytes=facts.pss_bytes,
+        uss_bytes=facts.uss_bytes,
+        swap_bytes=facts.swap_bytes,
+        tree_uss_bytes=facts.tree_uss_bytes,
+    )
+    view = replace(
+        found.worker,
+        memory=memory,
+        started_at=round(time.time() - facts.uptime_s, 2),
+        uptime_s=facts.uptime_s,
+        cpu_percent=percent,
+        threads=facts.threads,
+        open_files=facts.open_files,
+        children=facts.children,
+    )
+    session = replace(found.session, memory=Memory(uss_bytes=facts.uss_bytes, rss_bytes=facts.rss_bytes))
+    return replace(found, session=session, worker=view)
 
 
 def _with_use(session: TopSession, worker: Running, percent: float | None) -> TopSession:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from coordinator.core.events import MemorySampled
 from coordinator.shell.monitor import PAGE_BYTES, read_tree
 from coordinator.shell.supervisor import Running
-from protocol.processes import children_of
+from protocol.processes import children_of, read_raw
 from protocol.views import ChildMemory
 
 # By this part of what a worker has for itself a reading that is used again may be wrong; and the oldest that is.
@@ -56,14 +56,13 @@ class _Reading:
     read_s: float
     stat: Stat
     sample: MemorySampled
-    children: frozenset[int]
+    children: list[int]
 
 
 def stat_of(pid: int) -> Stat | None:
     """Return what the kernel counts of a process; None when it is gone, or a zombie."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - each second, for every worker
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_raw(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         state = fields[0].decode()
         if state in {"Z", "X"}:
             return None
@@ -94,16 +93,21 @@ class Probe:
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], _Reading] = {}
 
-    def look(self, worker: Running) -> Facts | None:
-        """Return the facts of a worker; None when it is gone, also when its pid is another's now."""
+    def look(self, worker: Running, *, may_walk: bool = True) -> Facts | None:
+        """Return the facts of a worker; None when it is gone, also when its pid is another's now.
+
+        Args:
+            worker: which.
+            may_walk: whether its page tables may be walked through, which takes time; if not, and that is needed, None.
+        """
         stat = stat_of(worker.pid)
         if stat is None or stat.ticks != worker.ticks:
             self._known.pop((worker.session, worker.epoch), None)
             return None
-        reading = self._reading(worker, stat, frozenset(children_of(worker.pid)))
-        files = open_files(worker.pid)
+        reading = self._reading(worker, stat, children_of(worker.pid), may_walk=may_walk)
         if reading is None:
             return None
+        files = open_files(worker.pid)
         sample, is_fresh = reading.sample, reading.stat is stat
         rss = sample.memory.rss_bytes if is_fresh else stat.rss_bytes
         return Facts(
@@ -123,12 +127,12 @@ class Probe:
         for key in [key for key in list(self._known) if key not in running]:
             self._known.pop(key, None)
 
-    def _reading(self, worker: Running, stat: Stat, children: frozenset[int]) -> _Reading | None:
+    def _reading(self, worker: Running, stat: Stat, children: list[int], *, may_walk: bool) -> _Reading | None:
         known = self._known.get((worker.session, worker.epoch))
         now_s = time.monotonic()
         if known is not None and known.children == children and _holds(known, stat, now_s):
             return known
-        sample = read_tree(worker)
+        sample = read_tree(worker) if may_walk else None
         if sample is None:
             return None
         reading = _Reading(now_s, stat, sample, children)
