@@ -14,6 +14,7 @@ import tty
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from client.asking import cancel
 from client.connection import Connection
 from client.inspecting import after_kill, kill, top
 from client.top_table import SORTS, Table
@@ -189,7 +190,8 @@ class TopScreen:
         return f"{session.name} is {'not pinned any more' if session.pinned else 'pinned'}."
 
     async def _cancel(self, session: TopSession) -> str:
-        return f"{session.name}: turns cannot be cancelled yet."
+        answer = await cancel(self._connection, session.id)
+        return f"The turn of {session.name} is over: {answer.stop_reason}."
 
     def _ask_to_kill(self) -> None:
         session = self._table.chosen_session()

@@ -67,7 +67,7 @@ def _send_away(world: World, session: Session, *, is_forced: bool) -> Iterator[E
         return  # it is on its way, and who asks wakes it again
     if session.residency is not Residency.LIVE:
         raise SessionBusy(f"The worker of {session.name!r} cannot be restarted: the session is {session.residency}.")
-    is_answering = session.work not in {Work.IDLE, Work.REQUIRES_ACTION} or session.turn is not None
+    is_answering = session.work is not Work.REQUIRES_ACTION and (session.work is not Work.IDLE or session.waiting)
     if is_answering and not is_forced:
         hint = "Wait for its reply; or use --force, which interrupts the turn."
         raise SessionBusy(f"The worker of {session.name!r} cannot be restarted: it is answering.", hint=hint)

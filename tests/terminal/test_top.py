@@ -151,6 +151,18 @@ def test_it_stays_when_the_coordinator_goes_and_shows_the_next_one(person: Perso
     person.key("q")
 
 
+def test_a_key_cancels_the_turn_of_the_chosen_session(person: Person, product: Product, model: ModelServer):
+    person.sees("beta")
+    person.key("n")
+    product.run("send", "alpha", "wait", "--no-wait")
+    person.wait(lambda lines: any(line.startswith(">") and "running" in line for line in lines))
+    wait_for(lambda: model.at_once)
+    person.key("x")
+    person.sees("The turn of alpha is over: cancelled.")
+    assert product.json("history", "alpha")[1]["stop_reason"] == "cancelled"
+    person.key("q")
+
+
 def test_pieces_a_second_are_drawn_while_a_model_answers(person: Person, product: Product, model: ModelServer):
     person.sees("beta")
     product.run("send", "alpha", "wait", "--no-wait")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordinator.core.lifecycle import Work
 from protocol import messages as m
 from tests.support.simulated import CLIENT, Simulated, state
 
@@ -164,6 +165,17 @@ def test_pinned_and_looked_at_sessions_are_restarted_too():
     awake(world, a)
 
     assert answers(world, 60)[0].session.residency == "live"
+
+
+def test_a_session_that_waits_for_a_person_is_restarted_and_goes_on_waiting():
+    world = Simulated()
+    a = world.new("a")
+    world.submit(a, "x")
+    world.report(a, m.Started, seq=1, turn_id="t")
+    world.world.touch(world.world.sessions[a], "asked")
+    world.world.sessions[a].work = Work.REQUIRES_ACTION
+    assert restart(world, a) == []
+    assert state(world, a) == ("hibernating", "requires_action")
 
 
 @pytest.mark.parametrize("how", ["a prompt", "the worker's veto"])
