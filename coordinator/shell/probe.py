@@ -20,7 +20,8 @@ from protocol.views import ChildMemory
 
 # By this part of what a worker has for itself a reading that is used again may be wrong; and the oldest that is.
 DRIFT, OLDEST_S = 0.02, 60.0
-# What is below a worker is not counted so: a reading with children is used again for this long.
+# What is below a worker is not counted so: a reading with children is used again for this long. Nearly always it is the
+# main thread that starts something, so of the others the children are looked for no more often than this either.
 CHILDREN_S = 5.0
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 STATES = {"R": "running", "S": "sleeping", "D": "waiting for a device", "T": "stopped", "t": "being traced"}
@@ -51,12 +52,14 @@ class Facts:
     children: tuple[ChildMemory, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reading:
     read_s: float
     stat: Stat
     sample: MemorySampled
     children: list[int]
+    of_main_thread: bytes
+    threads_s: float
 
 
 def stat_of(pid: int) -> Stat | None:
@@ -104,7 +107,7 @@ class Probe:
         if stat is None or stat.ticks != worker.ticks:
             self._known.pop((worker.session, worker.epoch), None)
             return None
-        reading = self._reading(worker, stat, children_of(worker.pid), may_walk=may_walk)
+        reading = self._reading(worker, stat, may_walk=may_walk)
         if reading is None:
             return None
         files = open_files(worker.pid)
@@ -127,25 +130,37 @@ class Probe:
         for key in [key for key in list(self._known) if key not in running]:
             self._known.pop(key, None)
 
-    def _reading(self, worker: Running, stat: Stat, children: list[int], *, may_walk: bool) -> _Reading | None:
+    def _reading(self, worker: Running, stat: Stat, *, may_walk: bool) -> _Reading | None:
         known = self._known.get((worker.session, worker.epoch))
         now_s = time.monotonic()
-        if known is not None and known.children == children and _holds(known, stat, now_s):
+        of_main_thread = _children_of_main_thread(worker.pid)
+        if known is not None and known.of_main_thread == of_main_thread and _holds(known, worker.pid, stat, now_s):
             return known
+        children = children_of(worker.pid)
         sample = read_tree(worker) if may_walk else None
         if sample is None:
             return None
-        reading = _Reading(now_s, stat, sample, children)
+        reading = _Reading(now_s, stat, sample, children, of_main_thread, now_s)
         self._known[worker.session, worker.epoch] = reading
         return reading
 
 
-def _holds(known: _Reading, stat: Stat, now_s: float) -> bool:
-    age_s = now_s - known.read_s
+def _children_of_main_thread(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return read_raw(f"/proc/{pid}/task/{pid}/children")
+    return b""
+
+
+def _holds(known: _Reading, pid: int, stat: Stat, now_s: float) -> bool:
     faulted = (stat.faults - known.stat.faults) * PAGE_BYTES
     drift = abs(stat.rss_bytes - known.stat.rss_bytes) + faulted
     oldest_s = CHILDREN_S if known.children else OLDEST_S
-    return age_s <= oldest_s and drift <= DRIFT * (known.sample.memory.uss_bytes or 0)
+    if now_s - known.read_s > oldest_s or drift > DRIFT * (known.sample.memory.uss_bytes or 0):
+        return False
+    if now_s - known.threads_s > CHILDREN_S:
+        known.threads_s = now_s
+        return children_of(pid) == known.children
+    return True
 
 
 # ---- stacks

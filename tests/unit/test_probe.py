@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -95,6 +96,30 @@ def test_a_child_is_seen_at_once_and_counted(child):
     assert other.pid in {c.pid for c in after.children}
     assert other.pid not in {c.pid for c in before.children}
     assert after.tree_uss_bytes > after.uss_bytes
+
+
+def test_what_another_thread_started_is_seen_a_little_later(child, monkeypatch):
+    reader = Probe()
+    me = worker_of(os.getpid())
+    reader.look(me)
+    started: list[subprocess.Popen] = []
+    done = threading.Event()
+
+    def start() -> None:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        done.wait(20)  # the kernel gives the children of a thread that ends to another
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    wait_for(lambda: started)
+    reader._known["s", 1].threads_s -= probe.CHILDREN_S
+    seen = {c.pid for c in reader.look(me).children}
+    done.set()
+    thread.join()
+    started[0].kill()
+    started[0].wait()
+
+    assert started[0].pid in seen
 
 
 def test_a_process_that_is_gone_or_another_by_now_is_none_and_no_error(child):
