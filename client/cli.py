@@ -41,6 +41,10 @@ COMMANDS = {
     "fork": "Make a session that begins with another's conversation.",
     "wait": "Wait until a session is idle, waiting or done.",
     "watch": "Follow every change of state.",
+    "inspect": "Show everything about a session and its worker.",
+    "top": "Watch what the workers use, live.",
+    "restart-worker": "Put another worker in the place of a session's.",
+    "kill": "Kill a session's worker.",
     "logs": "Show the log of a session's worker.",
     "model": "List, choose and download models.",
     "config": "Show and change settings.",
@@ -54,7 +58,7 @@ COMMANDS = {
 }
 ALIASES = {"ls": "sessions"}
 # Where the name is none that Python allows.
-MODULES = {"import": "import_"}
+MODULES = {"import": "import_", "restart-worker": "restart_worker"}
 
 
 class Commands(click.Group):

@@ -17,6 +17,8 @@ from protocol.views import AskView, GateView, HistoryRow, SessionView, Spent, St
 
 # Who would be hibernated next, in the text of `status`; the document has more.
 NEXT_SHOWN = 3
+# From nothing to the most.
+BARS = ".▁▂▃▄▅▆▇█"
 GLYPHS = {
     "requires_action": "!",
     "failed": "x",
@@ -183,6 +185,15 @@ def _memory_lines(memory: StatusMemory) -> list[str]:
 def mib(count: int) -> str:
     """Return bytes in words."""
     return f"{count / (1 << 20):.1f} MiB" if count < 10 << 30 else f"{count / (1 << 30):.1f} GiB"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Return the last values as a row of bars, the highest of them full; next to nothing is a dot."""
+    last = list(values)[-width:]
+    most = max(last, default=0)
+    if most <= 0:
+        return "." * len(last)
+    return "".join(BARS[round(max(0.0, value) / most * (len(BARS) - 1))] for value in last)
 
 
 def store_words(state: StoreState) -> str:

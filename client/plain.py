@@ -16,11 +16,14 @@ from client.attachments import find_files, prompt_of
 from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
+from client.inspecting import after_kill, inspect, kill, top
+from client.inspection_text import inspection_text
 from client.lines import Lines
 from client.log_files import entry_text, files_of
 from client.model_ready import ensure_model
 from client.output import complain, place, render, say, session_table, status_text, store_words
 from client.starting import start_in_background
+from client.top_table import top_text
 from protocol import messages as m
 from protocol.errors import ChatCoordError, CoordinatorAbsent, PromptTooLarge, RemoteError
 from protocol.ids import new_id
@@ -93,6 +96,9 @@ class Plain:
             "cancel": self._asks.cancel,
             "switch": self._switch,
             "next": self._next,
+            "kill": self._kill,
+            "inspect": self._inspect,
+            "top": self._top,
             "logs": self._logs,
             "status": self._status,
             "shutdown": self._shutdown,
@@ -247,6 +253,22 @@ class Plain:
             await self._enter(others[0])
         else:
             say("No other session waits for you.")
+
+    async def _kill(self, rest: str) -> None:
+        if not rest:
+            say("Say which: /kill NAME.")
+            return
+        say(after_kill(await kill(self._connection, rest)))
+
+    async def _inspect(self, rest: str) -> None:
+        words = rest.split()
+        name = " ".join(word for word in words if word != "--stacks")
+        found = await inspect(self._connection, name or self._session.id, stacks="--stacks" in words)
+        say(inspection_text(found))
+
+    async def _top(self, rest: str) -> None:
+        del rest
+        say(top_text(await top(self._connection)))
 
     async def _logs(self, rest: str) -> None:
         del rest

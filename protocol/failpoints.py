@@ -1,10 +1,10 @@
 """Places where a test can end, stop or fail a process, by name; nothing happens at them unless it is asked for.
 
 ``CC_FAILPOINT=NAME:ACTION[@N]``, several separated by commas. ACTION is ``kill`` (SIGKILL), ``stop`` (SIGSTOP),
-``raise`` (FailpointHit) or ``sleep=SECONDS``; N says which passage counts (1: the first), in each process. With
-``CC_FAILPOINT_ONCE=FOLDER`` each name acts once over all processes, which a file of that name in the folder records:
-otherwise every restarted worker would die at the same place again. Read once, when a process starts (``arm``); forked
-workers have what their zygote read.
+``raise`` (FailpointHit), ``sleep=SECONDS`` or ``hang`` (in a regular expression, for ever); N says which passage counts
+(1: the first), in each process. With ``CC_FAILPOINT_ONCE=FOLDER`` each name acts once over all processes, which a file
+of that name in the folder records: otherwise every restarted worker would die at the same place again. Read once, when
+a process starts (``arm``); forked workers have what their zygote read.
 """
 
 import os
@@ -74,7 +74,9 @@ WORKER = (
 POINTS = frozenset(COORDINATOR + WORKER)
 LONGEST_SLEEP_S = 60.0
 
-_FORM = re.compile(r"(?P<name>[\w.]+):(?P<action>kill|stop|raise|sleep=(?P<sleep_s>[0-9.]+))(@(?P<passage>[0-9]+))?")
+_FORM = re.compile(
+    r"(?P<name>[\w.]+):(?P<action>kill|stop|raise|hang|sleep=(?P<sleep_s>[0-9.]+))(@(?P<passage>[0-9]+))?"
+)
 
 
 class FailpointHit(Exception):
@@ -103,7 +105,7 @@ def arm(environment: Mapping[str, str]) -> None:
     for part in filter(None, environment.get("CC_FAILPOINT", "").split(",")):
         match = _FORM.fullmatch(part)
         if match is None or match["name"] not in POINTS or float(match["sleep_s"] or 0) > LONGEST_SLEEP_S:
-            hint = f"Write NAME:kill|stop|raise|sleep=SECONDS[@N]; names are: {', '.join(sorted(POINTS))}."
+            hint = f"Write NAME:kill|stop|raise|hang|sleep=SECONDS[@N]; names are: {', '.join(sorted(POINTS))}."
             raise ConfigBad(f"CC_FAILPOINT: {part!r} is no failpoint.", hint=hint)
         passage = max(1, int(match["passage"] or 1))
         _armed[match["name"]] = _Armed(match["action"], float(match["sleep_s"] or 0), passage)
@@ -135,8 +137,15 @@ def hit(name: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
     elif armed.action == "raise":
         raise FailpointHit(name)
+    elif armed.action == "hang":
+        hang_in_a_regular_expression()
     else:
         time.sleep(armed.sleep_s)
+
+
+def hang_in_a_regular_expression() -> None:
+    """Stay here for longer than anybody waits: the expression tries about 2**60 ways to match, all in C."""
+    re.match(r"(a+)+$", "a" * 60 + "!")
 
 
 def _is_first(name: str) -> bool:

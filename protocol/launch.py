@@ -4,6 +4,7 @@ To a zygote one datagram is a message; a ``Forked`` datagram carries the new pro
 of the race with reused pids. A fresh interpreter reads its ``Fork`` from standard input.
 """
 
+import signal
 from pathlib import Path
 
 from protocol.messages import Message
@@ -12,6 +13,9 @@ from protocol.messages import Message
 EXIT_NO_MEMORY = 12
 # Every process below a worker carries ``SESSION-EPOCH`` in this variable, so that it can be told whose it is.
 MARK = "CHAT_COORD_WORKER"
+# The signal on which a worker writes the stacks of its threads, and the name of the file without a path they go to.
+STACKS_SIGNAL = signal.SIGUSR1
+STACKS_FILE = "chat-coord-stacks"
 
 
 class ZygoteReady(Message, frozen=True):

@@ -35,6 +35,8 @@ IMPORT_ROWS = 100_000
 ORIGIN_CHARS = 200
 # One page of the list: with the longest paths and exit cards a session takes about 17 KiB.
 PAGE_SESSIONS = 50
+# Stacks of a worker, of each of two kinds.
+STACKS_BYTES = 64 << 10
 # What a worker asks back of its own history when it wakes: four bytes a token, far beyond today's windows.
 RESTORE_BYTES = 4 << 20
 CUT_MARK = "\n\n[… cut: the reply was longer than {limit} bytes]"

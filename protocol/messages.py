@@ -15,10 +15,14 @@ from protocol.views import (
     Exported,
     FoundRow,
     HistoryRow,
+    Inspection,
+    NextToSleep,
     ParentView,
     SessionView,
     Status,
     StopReason,
+    TopSession,
+    TopTotals,
     Usage,
     UsageReport,
 )
@@ -305,6 +309,34 @@ class GetStatus(Request, frozen=True):
     """The coordinator at a glance."""
 
 
+class Inspect(Request, frozen=True):
+    """Everything about one session; ``stacks``: and what its worker's code does just now."""
+
+    session: str
+    stacks: bool = False
+
+
+class GetTop(Request, frozen=True):
+    """The sessions that have a worker, wait for one or gave up, a page at a time, with what they use."""
+
+    offset: Seq = 0
+
+
+class Kill(Request, frozen=True):
+    """SIGKILL this worker of a session, and all below it. Another one, which has come since, is left alone."""
+
+    session: str
+    pid: int
+
+
+class RestartWorker(Request, frozen=True):
+    """Put another worker in the place of this one; ``force``: also while a turn runs, which is then interrupted."""
+
+    session: str
+    pid: int
+    force: bool = False
+
+
 class Backup(Request, frozen=True):
     """Copy the store into a new file at an absolute path, while it goes on."""
 
@@ -430,6 +462,23 @@ class StatusAnswer(Message, frozen=True):
 
     request: int
     status: Status
+
+
+class InspectAnswer(Message, frozen=True):
+    """Everything about one session."""
+
+    request: int
+    inspection: Inspection
+
+
+class TopAnswer(Message, frozen=True):
+    """A page of sessions with what they use, the totals, and who would be hibernated first."""
+
+    request: int
+    sessions: list[TopSession]
+    more: bool
+    totals: TopTotals
+    next_to_hibernate: list[NextToSleep]
 
 
 class Refused(Message, frozen=True):
@@ -747,6 +796,13 @@ class Busy(WorkerMessage, frozen=True):
     why: str
 
 
+class Stacks(WorkerMessage, frozen=True):
+    """The answer to STACKSWANTED ``n``: where every task of the main loop is."""
+
+    n: int
+    text: str
+
+
 class FetchBack(WorkerMessage, frozen=True):
     """History before a seq, newest page first; None asks for the newest."""
 
@@ -894,6 +950,12 @@ class SnapshotWanted(Message, frozen=True):
     n: int
 
 
+class StacksWanted(Message, frozen=True):
+    """Say with the same ``n`` where every task of the main loop is."""
+
+    n: int
+
+
 class Restore(Message, frozen=True):
     """A snapshot and what came after it, oldest first; without a snapshot, the newest page of the conversation."""
 
@@ -955,6 +1017,10 @@ ClientSays = (
     | GetUsage
     | Listen
     | GetStatus
+    | Inspect
+    | GetTop
+    | Kill
+    | RestartWorker
     | Backup
     | ShutDown
     | HandOver
@@ -973,6 +1039,8 @@ ToClient = (
     | Found
     | UsageAnswer
     | StatusAnswer
+    | InspectAnswer
+    | TopAnswer
     | Refused
     | Changed
     | AsksAnswer
@@ -1003,6 +1071,7 @@ WorkerSays = (
     | Reply
     | SnapshotTaken
     | Busy
+    | Stacks
 )
 ToWorker = (
     Welcome
@@ -1021,6 +1090,7 @@ ToWorker = (
     | CancelTurn
     | Rack
     | SnapshotWanted
+    | StacksWanted
     | ToolEnded
     | Renamed
     | Retyped

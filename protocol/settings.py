@@ -6,6 +6,7 @@ default written here.
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -320,6 +321,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     name_max_length: Annotated[int, Meta(ge=16, le=64, description="Characters that a name of a session may have.")] = (
         NAME_CHARS
     )
+    hook_requires_action: Annotated[
+        list[str],
+        Meta(
+            description="A command, as a list of words, that is run when a session begins to wait for a person. It is "
+            "told the session in CHAT_COORD_SESSION, CHAT_COORD_SESSION_NAME, CHAT_COORD_EVENT and CHAT_COORD_STATE."
+        ),
+    ] = []
+    hook_failed: Annotated[
+        list[str],
+        Meta(description="The same, when a session gave up, or a turn ended `failed`, `poisoned` or `interrupted`."),
+    ] = []
+    hook_completed: Annotated[list[str], Meta(description="The same, when a turn ended `completed`.")] = []
     default_model: Annotated[str, Meta(description="The model of sessions that name none.")] = EMBEDDED
     models: Annotated[dict[str, ModelSettings], Meta(description="Models by name.")] = {}
     tools: Annotated[dict[str, ToolSettings], Meta(description="Rules of tools by name.")] = {}
@@ -399,7 +412,7 @@ def settings_of(
     for key in set(hints) - TABLES:
         text = environment.get(variable(key))
         if text is not None:
-            values[key] = _convert(variable(key), key, split(key, text), hints[key], strict=False)
+            values[key] = _convert(variable(key), key, split(variable(key), key, text), hints[key], strict=False)
             origins[key] = "environment"
     for key, text in (flags or {}).items():
         values[key] = _convert(f"--{key.replace('_', '-')}", key, text, hints[key], strict=False)
@@ -506,8 +519,20 @@ def variable(key: str) -> str:
     return f"CHAT_COORD_{key.upper()}"
 
 
-def split(key: str, text: str) -> str | list[str]:
-    """Return a value that was given as text in the form that its key wants: lists are separated by commas."""
+def split(source: str, key: str, text: str) -> str | list[str]:
+    """Return a value that was given as text in the form that its key wants.
+
+    Names are separated by commas; the words of a command by spaces, with quotes as in a shell.
+
+    Raises:
+        ConfigBad: a quote is not closed.
+    """
+    if key.startswith("hook_"):
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            hint = "Quotes are those of a shell, and each has an end."
+            raise ConfigBad(f"{source}: {key}: {error}.", hint=hint) from error
     return [part for part in text.split(",") if part] if key.rpartition(".")[2] in LISTS else text
 
 
@@ -525,7 +550,7 @@ def parse(source: str, key: str, text: str) -> Any:
     hint = hint_of(source, key)
     if "." in key and not text and type(None) in get_args(get_args(hint)[0]):
         return None
-    return _convert(source, key, split(key, text), hint, strict=False)
+    return _convert(source, key, split(source, key, text), hint, strict=False)
 
 
 def hint_of(source: str, key: str) -> Any:

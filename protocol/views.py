@@ -316,6 +316,95 @@ class StatusMemory(View, frozen=True):
     next_to_hibernate: list[NextToSleep] = []
 
 
+class PermitState(View, frozen=True):
+    """Where a session's request to a model is: out (``held``), or in line at ``position``.
+
+    ``waited_ms`` is how long it has been in line, or had been when it went out; None when it does neither.
+    """
+
+    held: bool = False
+    position: int | None = None
+    waited_ms: int | None = None
+
+
+class WorkerMemory(View, frozen=True):
+    """A worker's memory in bytes, with its limits, and what was read of it before, oldest first."""
+
+    rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    uss_bytes: int | None = None
+    swap_bytes: int | None = None
+    tree_uss_bytes: int | None = None
+    soft_limit_bytes: int | None = None
+    hard_limit_bytes: int | None = None
+    history: tuple[MemoryPoint, ...] = ()
+
+
+class WorkerView(View, frozen=True):
+    """A worker from outside and inside. ``inbox`` counts the prompts that wait for it.
+
+    ``heartbeat_age_ms`` is how long nothing was heard of it, ``loop_lag_ms`` how late its own timer was at its last
+    heartbeat. ``cpu_percent``: 100 is one processor. ``stacks`` only when it was asked for.
+    """
+
+    pid: int | None = None
+    epoch: int = 0
+    started_at: float | None = None
+    uptime_s: float | None = None
+    heartbeat_age_ms: int | None = None
+    loop_lag_ms: int | None = None
+    restarts: int = 0
+    exit_card: ExitCard | None = None
+    memory: WorkerMemory = WorkerMemory()
+    cpu_percent: float | None = None
+    threads: int | None = None
+    open_files: int | None = None
+    children: tuple[ChildMemory, ...] = ()
+    inbox: int = 0
+    permit: PermitState = PermitState()
+    stacks: str | None = None
+
+
+class ConversationView(View, frozen=True):
+    """How large a conversation is. ``buffered_bytes``: of the running reply, what is kept for clients that come."""
+
+    messages: int = 0
+    tokens: int = 0
+    snapshot_bytes: int | None = None
+    buffered_bytes: int = 0
+
+
+class Inspection(View, frozen=True):
+    """Everything that is known of one session."""
+
+    session: SessionView
+    worker: WorkerView
+    conversation: ConversationView
+
+
+class TopSession(SessionView, frozen=True):
+    """A session as ``top`` shows it. ``pieces``: how many of its replies this coordinator has seen.
+
+    ``pieces_per_s`` is the average of the reply that runs. ``history``: the memory that its worker had for itself.
+    """
+
+    cpu_percent: float | None = None
+    tree_uss_bytes: int | None = None
+    history: tuple[int, ...] = ()
+    pieces: int = 0
+    pieces_per_s: float | None = None
+    permit: PermitState = PermitState()
+
+
+class TopTotals(View, frozen=True):
+    """What all sessions have together, against the limits; ``cpu_percent`` is the workers', 100 is one processor."""
+
+    sessions: SessionCounts
+    permits: PermitsView
+    memory: StatusMemory
+    cpu_percent: float | None = None
+
+
 class Status(View, frozen=True):
     """The coordinator at a glance."""
 

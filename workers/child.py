@@ -9,7 +9,7 @@ from protocol.failpoints import hit
 from protocol.launch import EXIT_NO_MEMORY, MARK, Fork, mark_of
 from protocol.processes import adopt_orphans, kill_below, redirect_stdio
 from workers.models.pydantic_ai_adapter import PydanticAiModel
-from workers.shell import loop
+from workers.shell import loop, stacks
 from workers.shell.kernel_limit import limit_own_data
 from workers.shell.title import set_title
 
@@ -30,6 +30,7 @@ def become(fork: Fork) -> NoReturn:
         adopt_orphans()
         os.chdir(fork.cwd)
         faulthandler.enable()
+        stacks.register()
         set_title(fork.name)
         limit_own_data(fork.data_bytes)
         code = loop.run(fork, PydanticAiModel())

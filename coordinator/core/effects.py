@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import Asked, ToClient, ToolRule, ToWorker
+from protocol.messages import Asked, ToClient, ToolRule, TopAnswer, ToWorker
 from protocol.views import (
     ErrorView,
     ExitCard,
     HistoryRow,
+    Inspection,
     ParentView,
     PermitsView,
     SessionCounts,
@@ -445,6 +446,52 @@ class SendStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SendInspection:
+    """Put what the system knows of the worker's process beside this and send it to a client.
+
+    ``epoch`` is that of the process, None when there is none; ``stacks``: and what its code does; the worker's own
+    words about that come as ``PassStacks`` ``n`` (0: it was not asked), or not at all.
+    """
+
+    peer: bytes
+    request: int
+    inspection: Inspection
+    epoch: int | None
+    stacks: bool
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassStacks:
+    """A worker's words for whoever inspects it."""
+
+    session: str
+    epoch: int
+    n: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendTop:
+    """Put how busy the processes are beside this and send it to a client; of each session the process's epoch."""
+
+    peer: bytes
+    answer: TopAnswer
+    epochs: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run a person's command, with the session's facts in its environment; nobody waits for it."""
+
+    event: str
+    words: tuple[str, ...]
+    session: str
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class MakeBackup:
     """Copy the store into a new file while it goes on, and tell the client."""
 
@@ -553,6 +600,10 @@ Effect = (
     | SendRestore
     | DropFiles
     | SendStatus
+    | SendInspection
+    | PassStacks
+    | SendTop
+    | RunHook
     | MakeBackup
     | SendEndpoint
     | SpawnWorker

@@ -158,6 +158,9 @@ def _give_up(session: Session, why: str) -> Iterator[Effect]:
     error = SessionBusy(f"The session {session.name!r} cannot be hibernated: {why}.")
     yield from (SendClient(peer, refusal(request, error)) for peer, request in session.sleepers)
     session.sleepers.clear()
+    error = SessionBusy(f"The worker of {session.name!r} cannot be restarted: {why}.")
+    yield from (SendClient(peer, refusal(request, error)) for peer, request, _ in session.restarters)
+    session.restarters.clear()
 
 
 # ---- told

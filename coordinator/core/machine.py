@@ -14,12 +14,15 @@ from coordinator.core import (
     endings,
     governing,
     hibernation,
+    hooks,
+    inspecting,
     local_use,
     marks,
     memory,
     prompts,
     requests,
     session_types,
+    steering,
     storage,
     turns,
     workers,
@@ -176,6 +179,7 @@ class Machine:
         match message:
             case m.Ping():
                 yield SendWorker(peer, m.Pong(boot=self.world.boot))
+                inspecting.on_ping(session, message)
                 yield from governing.on_ping(self.world, session, message, now_s)
             case m.Started():
                 yield from turns.on_started(self.world, session, message, now_s)
@@ -205,10 +209,13 @@ class Machine:
                 yield SendRestore(peer, session.id, message.skip)
             case m.Restored():
                 yield from hibernation.on_restored(self.world, session, message)
+                yield from steering.answer_waiting(self.world, session)
             case m.SnapshotTaken():
                 yield from hibernation.on_snapshot(self.world, session, message, now_s)
             case m.Busy():
                 yield from hibernation.on_busy(self.world, session, message, now_s)
+            case m.Stacks():
+                yield from inspecting.on_stacks(session, message)
 
     # ---- the store
 
@@ -388,8 +395,10 @@ class Machine:
                 continue
             world.roll.show(session)
             yield from hibernation.answer_waiting(world, session)
+            yield from steering.answer_waiting(world, session)
             if session.display == before:
                 continue
+            yield from hooks.on_change(world, session)
             world.changes += 1
             change = m.Changed(
                 seq=world.changes,

@@ -65,6 +65,7 @@ def _remember(world: World, session: Session, now_s: float) -> None:
 def forget(session: Session) -> None:
     """The process is gone, and its memory with it."""
     session.memory, session.tree, session.history, session.doom = Memory(), TreeMemory(), None, ""
+    session.loop_lag_ms = None
 
 
 def on_system(world: World, event: SystemSampled, now_s: float) -> Iterator[Effect]:

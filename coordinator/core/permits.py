@@ -50,6 +50,7 @@ class Held:
     provider: str
     granted_s: float
     has_succeeded: bool = False
+    waited_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Waiting:
     call: int
     provider: str
     passed: int = 0
+    asked_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ class Governor:
             self._pool(provider).gate.bar(barred_s, now_s)
         if holder in self._line:
             return Answer.WAITING
-        self._line[holder] = Waiting(call, provider)
+        self._line[holder] = Waiting(call, provider, asked_s=now_s)
         return Answer.QUEUED
 
     def give_back(self, holder: str, call: int, *, is_answered: bool, now_s: float) -> None:
@@ -175,7 +177,7 @@ class Governor:
             if holder in foreground:
                 self._pass(able, foreground)
             waiting = self._line.pop(holder)
-            self._held[holder] = Held(waiting.call, waiting.provider, now_s)
+            self._held[holder] = Held(waiting.call, waiting.provider, now_s, waited_s=now_s - waiting.asked_s)
             self._pool(waiting.provider).requests.add(1, now_s)
             yield holder, waiting.call
 
@@ -230,6 +232,13 @@ class Governor:
         """Permits that are out; of those that an earlier coordinator may have granted, no more than it had."""
         known = sum(held.call != UNKNOWN for held in self._held.values())
         return known + min(len(self._held) - known, max(0, self.limit - known))
+
+    def waited(self, holder: str, now_s: float) -> tuple[bool, float | None]:
+        """Return whether it holds a permit, and how long it waits for one or waited for this; None: it did not."""
+        waiting, held = self._line.get(holder), self._held.get(holder)
+        if waiting is not None:
+            return held is not None, now_s - waiting.asked_s
+        return held is not None, held.waited_s if held is not None else None
 
     def is_waiting(self, holder: str) -> bool:
         """Say whether it is in line."""

@@ -10,9 +10,11 @@ from coordinator.core import (
     copying,
     finding,
     hibernation,
+    inspecting,
     marks,
     memory,
     prompts,
+    steering,
     storage,
     workers,
 )
@@ -432,6 +434,10 @@ _HANDLERS: dict[type, Callable[..., Iterator[Effect]]] = {
     m.Listen: _listen,
     m.Backup: _backup,
     m.GetStatus: _status,
+    m.Inspect: inspecting.inspect,
+    m.GetTop: inspecting.top,
+    m.Kill: steering.kill,
+    m.RestartWorker: steering.restart,
     m.ShutDown: _shut_down,
     m.HandOver: _hand_over,
 }

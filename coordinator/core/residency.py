@@ -98,7 +98,8 @@ def dismiss(world: World, session: Session) -> Iterator[Effect]:
 
 def is_wanted_awake(world: World, session: Session) -> bool:
     """Say whether a session that has no worker should get one."""
-    return session.wants_worker or bool(session.wakers) or world.is_attached(session.id)
+    is_wanted = session.wants_worker or bool(session.wakers) or bool(session.restarters)
+    return is_wanted or world.is_attached(session.id)
 
 
 def ask_to_leave(session: Session) -> Iterator[Effect]:

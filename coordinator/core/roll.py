@@ -175,6 +175,10 @@ class Roll:
         """Return how many sessions are there."""
         return self._residencies[residency]
 
+    def shown(self, word: str) -> "list[Session]":
+        """Return the sessions that lists show with this word."""
+        return [self._sessions[key] for _, _, key in self._buckets[word]]
+
     def page(
         self, offset: int, limit: int, *, waiting: bool, everything: bool, group: str | None = None
     ) -> "list[Session]":

@@ -183,6 +183,8 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     tree: TreeMemory = field(default_factory=TreeMemory)
     sampled_s: float = 0.0
+    # How late its main loop's timer was at the last heartbeat; None until there was one.
+    loop_lag_ms: int | None = None
     history: deque[MemoryPoint] | None = None
     # Why this coordinator kills the worker, for its exit card.
     doom: str = ""
@@ -197,6 +199,12 @@ class Session:
     # Who waits to hear that it sleeps, or that it is awake.
     sleepers: list[tuple[bytes, int]] = field(default_factory=list)
     wakers: list[tuple[bytes, int]] = field(default_factory=list)
+    # Who waits for the death of a process, or for another in its place; which process is meant, by its pid.
+    killers: list[tuple[bytes, int, int]] = field(default_factory=list)
+    restarters: list[tuple[bytes, int, int]] = field(default_factory=list)
+    # Of the questions where its tasks are, how many; and how many pieces of its replies were seen.
+    stacks_wanted: int = 0
+    pieces_seen: int = 0
     # The worker has its conversation.
     is_restored: bool = False
     # Of the questions for a snapshot, how many; whether the last one's answer is on its way to the store; and whether

@@ -29,6 +29,7 @@ from coordinator.core.machine import Machine
 from coordinator.core.showing import refusal
 from coordinator.shell import monitor, output_files, tool_processes
 from coordinator.shell.endpoints import Endpoints
+from coordinator.shell.hooks import Hooks
 from coordinator.shell.launchers.local import LocalLauncher
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.launchers.spawn import SpawnLauncher
@@ -105,6 +106,7 @@ class Coordinator:
             supervisor=self._supervisor,
             endpoints=endpoints,
             local_models=self._local_models,
+            hooks=Hooks(self._home, self._private, self._settings.pass_env),
             post=self._post,
             leave=self._leave,
             rejected=lambda: self._clients.rejected + self._workers.rejected,
@@ -206,6 +208,8 @@ class Coordinator:
         """Make everything durable, tell peers what that brings, and let go."""
         await asyncio.to_thread(self._store.close)
         await self._hands.backups.close()
+        await self._hands.inspections.close()
+        await asyncio.to_thread(self._hands.hooks.close)
         await asyncio.sleep(0)
         while not self._inbox.empty():
             for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):

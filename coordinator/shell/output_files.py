@@ -15,7 +15,7 @@ from pathlib import Path
 from protocol.logs import LOG_BYTES, PREDECESSORS
 
 EVERY_S = 30.0
-PATTERNS = ("*.stderr", "zygote.log", "model-*.log")
+PATTERNS = ("*.stderr", "zygote.log", "hooks.log", "model-*.log")
 
 log = logging.getLogger(__name__)
 

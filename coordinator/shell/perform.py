@@ -16,6 +16,8 @@ from coordinator.shell.answers import Answers
 from coordinator.shell.asking import Asking
 from coordinator.shell.backups import Backups
 from coordinator.shell.endpoints import Endpoints
+from coordinator.shell.hooks import Hooks
+from coordinator.shell.inspections import Inspections
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.local_models import LocalModels
 from coordinator.shell.router import Router
@@ -54,6 +56,7 @@ class Hands:
     supervisor: Supervisor
     endpoints: Endpoints
     local_models: LocalModels
+    hooks: Hooks
     post: Callable[[Event], None]
     leave: Callable[[e.LeaveLoop], None]
     rejected: Callable[[], int]
@@ -63,6 +66,7 @@ class Hands:
         self.backups = Backups(self.store, self._to_client)
         self._asking = Asking(self.store, self._to_client, self._to_worker)
         self._answers = Answers(self.store, self.settings, self._to_client)
+        self.inspections = Inspections(self.supervisor, self.store, self._to_client)
         self._begun_s = time.monotonic()
 
     def perform(self, effect: e.Effect) -> None:
@@ -93,6 +97,12 @@ class Hands:
                 self._send_restore(effect)
             case e.SendStatus():
                 self._to_client(effect.peer, m.StatusAnswer(request=effect.request, status=self._status(effect)))
+            case e.SendInspection():
+                self.inspections.inspect(effect)
+            case e.SendTop():
+                self.inspections.top(effect)
+            case e.PassStacks():
+                self.inspections.hear(effect)
             case e.MakeBackup():
                 self.backups.make(effect)
             case e.SendEndpoint():
@@ -117,6 +127,8 @@ class Hands:
                 self.supervisor.end_tools(effect.session, effect.epoch)
             case e.EndModelServers():
                 self._end_model_servers(effect)
+            case e.RunHook():
+                self.hooks.run(effect)
             case e.DropOutbox() | e.DropFiles():
                 self._drop(effect)
 

@@ -402,6 +402,18 @@ class Stored:
     more: bool
 
 
+def snapshot_bytes(session: str) -> Callable[[sqlite3.Connection], int | None]:
+    """Return the question how large a session's newest snapshot is; None when it has none."""
+
+    def ask(connection: sqlite3.Connection) -> int | None:
+        row = connection.execute(
+            "SELECT LENGTH(CAST(data AS BLOB)) FROM snapshots WHERE session = ? ORDER BY epoch DESC LIMIT 1", (session,)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    return ask
+
+
 def restore(db: sqlite3.Connection, *, session: str, skip: int) -> Stored:
     """Ask for the newest snapshot but ``skip``, with the first page of what came after it.
 

@@ -104,7 +104,7 @@ class Supervisor:
         if watched is not None and not watched.is_dead:
             self._sweeper.end_tools(_identity(watched))
 
-    def signal(self, session: str, epoch: int, name: Literal["SIGTERM", "SIGKILL"]) -> None:
+    def signal(self, session: str, epoch: int, name: str) -> None:
         """Send a signal to exactly that process; one that is dead already is no error."""
         watched = self._watched.get((session, epoch))
         if watched is not None and not watched.is_dead:
@@ -130,6 +130,11 @@ class Supervisor:
         """Yield every process that lives."""
         living = (w for w in list(self._watched.values()) if not w.is_dead)
         return (Running(w.session, w.epoch, w.pid, w.ticks) for w in living)
+
+    def find(self, session: str, epoch: int) -> Running | None:
+        """Return a process that lives; None when it does not."""
+        found = self._watched.get((session, epoch))
+        return None if found is None or found.is_dead else Running(session, epoch, found.pid, found.ticks)
 
     def close(self) -> None:
         """Stop watching; processes go on."""

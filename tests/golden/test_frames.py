@@ -16,16 +16,22 @@ from protocol.codec import Decoder, encode
 from protocol.outbox import Record
 from protocol.views import (
     AskView,
+    ChildMemory,
+    ConversationView,
     ErrorView,
     ExitCard,
     Exported,
     FoundRow,
     GateView,
     HistoryRow,
+    Inspection,
     Memory,
+    MemoryPoint,
     ModelSpent,
     ModelView,
+    NextToSleep,
     ParentView,
+    PermitState,
     PermitsView,
     SessionCounts,
     SessionSpent,
@@ -34,8 +40,12 @@ from protocol.views import (
     Status,
     StatusMemory,
     StoreView,
+    TopSession,
+    TopTotals,
     Usage,
     UsageReport,
+    WorkerMemory,
+    WorkerView,
 )
 
 UNIONS = {
@@ -90,6 +100,25 @@ STATUS = Status(
     memory=StatusMemory(coordinator_rss_bytes=1, workers_uss_bytes=None),
     store=StoreView(path="/h/chat-coord.db", bytes=4_096, writable=True),
     model=ModelView(name="embedded", provider="local", server_pid=None),
+)  # fmt: skip
+POINT = MemoryPoint(at=1.5, rss_bytes=9, uss_bytes=3, tree_uss_bytes=4)
+HELD = PermitState(held=True, position=None, waited_ms=7)
+WORKER = WorkerView(
+    pid=42, epoch=2, started_at=1.5, uptime_s=2.5, heartbeat_age_ms=3, loop_lag_ms=4, restarts=1,
+    exit_card=SESSION.exit_card, cpu_percent=1.5, threads=3, open_files=20, inbox=1, permit=HELD, stacks="Threads",
+    children=(ChildMemory(pid=43, name="bash", pss_bytes=5),),
+    memory=WorkerMemory(
+        rss_bytes=9, pss_bytes=6, uss_bytes=3, swap_bytes=0, tree_uss_bytes=4, soft_limit_bytes=50,
+        hard_limit_bytes=60, history=(POINT,),
+    ),
+)  # fmt: skip
+INSPECTION = Inspection(
+    session=SESSION, worker=WORKER,
+    conversation=ConversationView(messages=3, tokens=9, snapshot_bytes=7, buffered_bytes=8),
+)  # fmt: skip
+TOP_ROW = TopSession(
+    **{name: getattr(SESSION, name) for name in SessionView.__struct_fields__}, cpu_percent=1.5, tree_uss_bytes=4,
+    history=(1, 3), pieces=5, pieces_per_s=2.5, permit=HELD,
 )  # fmt: skip
 OWN = {"session": "0123456789abcdef", "epoch": 2}
 SAMPLES: list[object] = [
@@ -156,6 +185,10 @@ SAMPLES: list[object] = [
     ),
     m.Search(request=24, text="größer", limit=5),
     m.GetUsage(request=25, session="a", since=1.5),
+    m.Inspect(request=19, session="a", stacks=True),
+    m.GetTop(request=20, offset=50),
+    m.Kill(request=21, session="a", pid=42),
+    m.RestartWorker(request=22, session="a", pid=42, force=True),
     m.ClientWelcome(boot=3, pid=42, version="0.1.0"),
     m.ClientPong(boot=3),
     m.Done(request=12),
@@ -169,6 +202,12 @@ SAMPLES: list[object] = [
     m.Found(request=24, rows=[FOUND], more=True),
     m.UsageAnswer(request=25, usage=USAGE),
     m.StatusAnswer(request=11, status=STATUS),
+    m.InspectAnswer(request=19, inspection=INSPECTION),
+    m.TopAnswer(
+        request=20, sessions=[TOP_ROW], more=False,
+        totals=TopTotals(sessions=STATUS.sessions, permits=PERMITS, memory=STATUS.memory, cpu_percent=None),
+        next_to_hibernate=[NextToSleep(session=SESSION.id, name="a b", why="idle")],
+    ),
     m.Refused(request=None, code="protocol.version", message="no", hint="h"),
     m.Changed(seq=1, at=1.5, session="0123456789abcdef", name="a", before=None, after="starting", cause="created"),
     m.StoreState(seq=2, at=1.5, writable=False, reason="no room is left", hint="Make room."),
@@ -189,6 +228,7 @@ SAMPLES: list[object] = [
     m.Restored(**OWN, source="snapshot", exchanges=2),
     m.SnapshotTaken(**OWN, n=1, through_seq=3, data=b"\x00\xff"),
     m.Busy(**OWN, n=1, why="a turn runs"),
+    m.Stacks(**OWN, n=1, text="Task"),
     m.PermitWanted(**OWN, boot=3, call=7, turn_id="t", barred_s=1.5),
     m.PermitReturned(**OWN, boot=3, call=7, status=429, retry_after_s=1.5, usage=Usage(input_tokens=1)),
     m.Ping(**OWN, state="running", turn_id="t", loop_lag_ms=0, boot=3, permit=7, permits_over=6),
@@ -205,6 +245,7 @@ SAMPLES: list[object] = [
     m.PermitRefused(call=7, error=ERROR),
     m.HistoryBack(rows=[ROW], more=False),
     m.SnapshotWanted(n=1),
+    m.StacksWanted(n=1),
     m.Restore(snapshot=b"\x00\xff", rows=[ROW], more=False),
     m.Renamed(name="b"),
     m.Leave(),

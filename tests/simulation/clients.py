@@ -241,6 +241,19 @@ class Client:
     def _status(self, number: int, session: str) -> m.Request:
         return m.GetStatus(request=number)
 
+    def _inspect(self, number: int, session: str) -> m.Request:
+        return m.Inspect(request=number, session=session, stacks=self.world.time.chance(0.5))
+
+    def _top(self, number: int, session: str) -> m.Request:
+        return m.GetTop(request=number)
+
+    def _kill(self, number: int, session: str) -> m.Request:
+        return m.Kill(request=number, session=session, pid=self.world.pid_of(session))
+
+    def _restart(self, number: int, session: str) -> m.Request:
+        force = self.world.time.chance(0.5)
+        return m.RestartWorker(request=number, session=session, pid=self.world.pid_of(session), force=force)
+
     def _history(self, number: int, session: str) -> m.Request:
         after_seq, view = self.world.time.rng.randrange(200), self.world.time.chance(0.5)
         return m.Fetch(request=number, session=session, after_seq=after_seq, view=view)
@@ -293,6 +306,11 @@ class Client:
             self.world.told_forked(message.session)
         elif isinstance(request, m.ImportSession):
             self.world.told_imported(message.session)
+        elif isinstance(request, m.Kill):
+            self.world.told_gone(request)
+        elif isinstance(request, m.RestartWorker):
+            self.world.told_gone(request)
+            ledger.counts[f"restarted and {message.session.residency}"] += 1
         elif isinstance(request, m.Close):
             self.world.told_closed(request.session)
         elif isinstance(request, m.Listen):
@@ -312,6 +330,6 @@ WISHES = (
     Client._submit, Client._retry, Client._use_a_key_again, Client._rename, Client._close, Client._attach,
     Client._listen, Client._switch, Client._list, Client._get, Client._status, Client._history,
     Client._hibernate, Client._wake, Client._mark, Client._delete, Client._decide, Client._cancel,
-    Client._look, Client._fork, Client._import,
+    Client._look, Client._fork, Client._import, Client._inspect, Client._top, Client._kill, Client._restart,
 )  # fmt: skip
-SHARES = (520, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6, 100, 20, 15, 8, 8)
+SHARES = (500, 20, 5, 25, 4, 50, 20, 20, 30, 30, 10, 50, 40, 25, 25, 6, 100, 20, 15, 8, 8, 10, 5, 5, 15)

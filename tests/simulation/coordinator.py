@@ -13,7 +13,7 @@ from coordinator.core.prices import report
 from protocol import messages as m
 from protocol.views import ErrorView
 from tests.simulation.invariants import Invariants, Unwatched
-from tests.simulation.violation import Violation
+from tests.simulation.violation import Violation, must
 from tests.simulation.workers import Worker
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Coordinator:
             e.SendStatus: self._send_status,
             e.SendFound: self._send_found,
             e.SendUsage: self._send_usage,
+            e.SendInspection: self._send_inspection,
+            e.SendTop: self._send_top,
+            e.PassStacks: self._pass_stacks,
+            e.RunHook: self._run_hook,
             e.SendEndpoint: self._send_endpoint,
             e.SpawnWorker: self._spawn,
             e.EndWorker: self._signal,
@@ -169,6 +173,21 @@ class Coordinator:
     def _send_usage(self, effect: e.SendUsage) -> None:
         usage = report([], self.world.settings.all_models(), effect.since)
         self.world.network.to_peer(effect.peer, m.UsageAnswer(request=effect.request, usage=usage))
+
+    def _send_inspection(self, effect: e.SendInspection) -> None:
+        answer = m.InspectAnswer(request=effect.request, inspection=effect.inspection)
+        self.world.network.to_peer(effect.peer, answer)
+
+    def _send_top(self, effect: e.SendTop) -> None:
+        must(len(effect.answer.sessions) == len(effect.epochs), "top: a row without its process", effect)
+        self.world.network.to_peer(effect.peer, effect.answer)
+
+    def _pass_stacks(self, effect: e.PassStacks) -> None:
+        self.world.ledger.counts["stacks told"] += 1
+
+    def _run_hook(self, effect: e.RunHook) -> None:
+        must(effect.words == (f"tell-{effect.event}",), "a hook that was not asked for", effect)
+        self.world.ledger.counts[f"hook {effect.event}"] += 1
 
     def _send_endpoint(self, effect: e.SendEndpoint) -> None:
         answer: m.Endpoint | m.EndpointRefused = ENDPOINT

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Requests that only look.
 LOOKING = frozenset(
     {m.ListSessions, m.GetSession, m.Fetch, m.Listen, m.GetStatus, m.ClientPing, m.ClientHello}
-    | {m.Search, m.GetUsage, m.Outline, m.FindOrigin}
+    | {m.Search, m.GetUsage, m.Outline, m.FindOrigin, m.Inspect, m.GetTop}
 )
 # Requests that make a session, and are not felt by those that are there.
 COPYING = frozenset({m.Fork, m.ImportRows, m.ImportSession})

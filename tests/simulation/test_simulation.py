@@ -30,6 +30,8 @@ EXPECTED = (
     "PermitWanted", "PermitReturned", "requests at the limit", "requests refused for the rate",
     "worker killed with a permit", "worker killed before it gives its permit back", "permits not wanted any more",
     "memory short", "budgets spent", "refused memory.short", "tools ended", "MemorySampled", "SystemSampled",
+    "stacks told", "hook completed", "hook failed", "restarted and live",
+    "told that a worker is gone by Kill", "told that a worker is gone by RestartWorker",
     "deliveries recognised", "workers fenced", "sessions named after a prompt", "types proposed",
     "Attach", "Close", "Create", "Fetch", "HandOver", "Listen", "Rename", "Retry", "Switch",
 )  # fmt: skip

@@ -66,6 +66,7 @@ class Worker:
             m.HistoryBack: self._on_history,
             m.Restore: self._on_restore,
             m.SnapshotWanted: self._on_snapshot_wanted,
+            m.StacksWanted: self._on_stacks_wanted,
             m.Deliver: self._on_deliver,
             m.Continue: self._on_deliver,
             m.CancelTurn: self._on_cancel,
@@ -256,6 +257,9 @@ class Worker:
         through = max((seq for seq, _ in self._known), default=0)
         data = json.dumps(self._known).encode()
         self._send(m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data))
+
+    def _on_stacks_wanted(self, wanted: m.StacksWanted) -> None:
+        self._send(m.Stacks(session=self.session, epoch=self.epoch, n=wanted.n, text="somewhere"))
 
     def _on_deliver(self, deliver: m.Deliver | m.Continue) -> None:
         if not self._is_restored:

@@ -58,6 +58,9 @@ class World:
             on_interrupt=on_interrupt,
             idle_hibernate_s=rng.choice((0, 2, 900)),
             max_concurrent_api_calls=rng.randint(1, 3),
+            hook_requires_action=["tell-requires_action"],
+            hook_failed=["tell-failed"],
+            hook_completed=["tell-completed"],
         )
         self.most_sessions = rng.randint(2, 10)
         self.think_s = rng.choice((0.05, 0.3, 1.0))
@@ -300,6 +303,18 @@ class World:
     def told_closed(self, session: str) -> None:
         """A client was told that the session is closed: from here on it must be."""
         self.closed[session] = True
+
+    def pid_of(self, session: str) -> int:
+        """Return the pid of the process that a person sees for a session; another's, if there is none."""
+        known = None if self.coordinator is None else self.coordinator.machine.world.sessions.get(session)
+        return known.pid if known is not None and known.pid is not None else 1
+
+    def told_gone(self, order: m.Kill | m.RestartWorker) -> None:
+        """A client was told that a process is gone: from here on it must be."""
+        watched = {} if self.coordinator is None else self.coordinator.watched
+        left = [w for w in watched.values() if w.is_alive and (w.session, w.pid) == (order.session, order.pid)]
+        must(not left, "a worker that was said to be dead lives", order)
+        self.ledger.counts[f"told that a worker is gone by {type(order).__name__}"] += 1
 
     def next_id(self) -> int:
         """Return a number that was not used before."""

@@ -63,6 +63,8 @@ def values(hint: Any) -> st.SearchStrategy:  # noqa: PLR0911 - one for each kind
         return st.sampled_from(args)
     if origin in (Union, types.UnionType):
         return st.one_of(*map(values, args))
+    if origin is tuple:
+        return st.lists(values(args[0]), max_size=2).map(tuple)
     if origin is list:
         return st.lists(values(args[0]), min_size=least, max_size=2)
     if origin is dict:

@@ -35,6 +35,7 @@ from workers.core.conversation import Conversation, Shown, fits_after
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
 from workers.models.port import Answered, ChatModel, ContextTooLong, ModelFailed, Question
+from workers.shell import stacks
 from workers.shell.children import Children
 from workers.shell.gather import Gatherer
 from workers.shell.journal import ToolJournal
@@ -124,6 +125,7 @@ class Worker:
             m.PermitRefused: self._permits.hear,
             m.Rack: self._on_rack,
             m.SnapshotWanted: self._on_snapshot_wanted,
+            m.StacksWanted: self._on_stacks_wanted,
             m.ToolEnded: lambda ended: self.children.ended(ended.reason),
             m.Renamed: lambda renamed: set_title(renamed.name),
             m.Retyped: self._on_retyped,
@@ -332,6 +334,9 @@ class Worker:
                 session=self._session, epoch=self._epoch, n=wanted.n, through_seq=conversation.through_seq, data=data
             )
         )
+
+    def _on_stacks_wanted(self, wanted: m.StacksWanted) -> None:
+        self._send(m.Stacks(session=self._session, epoch=self._epoch, n=wanted.n, text=stacks.of_tasks()))
 
     def _why_busy(self) -> str | None:
         """Return what would be lost if the session hibernated now; None when nothing would."""
