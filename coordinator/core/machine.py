@@ -15,18 +15,16 @@ from coordinator.core import (
     governing,
     hibernation,
     hooks,
-    inspecting,
     local_use,
     marks,
     memory,
     prompts,
+    reports,
     requests,
-    session_types,
     steering,
     storage,
     turns,
     workers,
-    writes,
 )
 from coordinator.core.effects import (
     BumpEpoch,
@@ -48,9 +46,6 @@ from coordinator.core.effects import (
     SaveRoster,
     SaveSnapshot,
     SendClient,
-    SendEndpoint,
-    SendHistoryBack,
-    SendRestore,
     SendWorker,
     StageRows,
     StartTimer,
@@ -171,51 +166,9 @@ class Machine:
             return
         session.heard_s = now_s
         try:
-            yield from self._on_report(session, event.peer, message, now_s)
+            yield from reports.on_report(self.world, session, event.peer, message, now_s)
         except IllegalTransition as error:
             yield SendWorker(event.peer, refusal(None, error))
-
-    def _on_report(self, session: Session, peer: bytes, message: m.WorkerSays, now_s: float) -> Iterator[Effect]:
-        match message:
-            case m.Ping():
-                yield SendWorker(peer, m.Pong(boot=self.world.boot))
-                inspecting.on_ping(session, message)
-                yield from governing.on_ping(self.world, session, message, now_s)
-            case m.Started():
-                yield from turns.on_started(self.world, session, message, now_s)
-            case m.Delta():
-                yield from turns.on_delta(self.world, session, message, now_s)
-            case m.Reply():
-                yield from turns.on_reply(self.world, session, message, now_s)
-            case m.Asked():
-                yield from asks.on_asked(self.world, session, message, now_s)
-            case m.ToolState():
-                yield from turns.on_tool(self.world, session, message, now_s)
-            case m.WriteWanted():
-                yield from writes.on_write_wanted(self.world, session, message, now_s)
-            case m.EndpointWanted():
-                if session.turn is not None:
-                    session.turn.model = session.model_in_use
-                local_use.used(self.world, session, now_s)
-                rules = session_types.rules_of(self.world.settings, session.type, session.template)
-                yield SendEndpoint(peer, session.model_in_use, rules, session.temperature)
-            case m.PermitWanted():
-                yield from governing.on_wanted(self.world, session, message, now_s)
-            case m.PermitReturned():
-                yield from governing.on_returned(self.world, session, message, now_s)
-            case m.FetchBack():
-                yield SendHistoryBack(peer, session.id, message.before_seq)
-            case m.RestoreWanted():
-                yield SendRestore(peer, session.id, message.skip)
-            case m.Restored():
-                yield from hibernation.on_restored(self.world, session, message)
-                yield from steering.answer_waiting(self.world, session)
-            case m.SnapshotTaken():
-                yield from hibernation.on_snapshot(self.world, session, message, now_s)
-            case m.Busy():
-                yield from hibernation.on_busy(self.world, session, message, now_s)
-            case m.Stacks():
-                yield from inspecting.on_stacks(session, message)
 
     # ---- the store
 
