@@ -71,14 +71,16 @@ class Hooks:
         except (OSError, ValueError) as error:
             log.warning("hook not run", extra=facts | {"reason": str(error)})
         else:
-            if code != 0:
+            if code is None:
+                log.warning("hook killed", extra=facts | {"reason": f"it ran longer than {LONGEST_S:g} s"})
+            elif code != 0:
                 log.warning("hook failed", extra=facts | {"exit_code": code})
         finally:
             with self._lock:
                 self._unfinished -= 1
 
-    def _wait(self, order: RunHook) -> int:
-        """Return the exit code of the command; negative for the signal that ended it."""
+    def _wait(self, order: RunHook) -> int | None:
+        """Return the exit code of the command, negative for the signal that ended it; None when it took too long."""
         out = open_log(self._home.logs / "hooks.log", keep_bytes=1 << 62)
         try:
             with self._lock:
@@ -100,7 +102,8 @@ class Hooks:
             return process.wait(LONGEST_S)
         except subprocess.TimeoutExpired:
             _end(process)
-            return process.wait()
+            process.wait()
+            return None
         finally:
             with self._lock:
                 self._running.discard(process)

@@ -62,7 +62,7 @@ def test_one_that_hangs_is_killed_with_all_that_it_started_and_the_next_run(
     hooks.run(order("sh", "-c", "sleep 600 & echo $! >child; wait"))
     child = int(wait_for(lambda: (home.root / "child").exists() and (home.root / "child").read_text().strip()))
     wait_for(lambda: start_ticks(child) is None, 30)
-    wait_for(lambda: "hook failed" in caplog.text)
+    wait_for(lambda: "hook killed" in caplog.text)
     hooks.run(order("touch", "next"))
     wait_for((home.root / "next").exists)
 
