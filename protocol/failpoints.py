@@ -71,7 +71,15 @@ WORKER = (
     "worker.snapshot_taken",
     "worker.leaving",
 )
-POINTS = frozenset(COORDINATOR + WORKER)
+# In turns that ask before they use a tool.
+WORKER_ASKING = (
+    "worker.ask_written",
+    "worker.asked",
+    "worker.ask_noted",
+    "worker.intent_noted",
+    "worker.tool_ran",
+)
+POINTS = frozenset(COORDINATOR + WORKER + WORKER_ASKING)
 LONGEST_SLEEP_S = 60.0
 
 _FORM = re.compile(

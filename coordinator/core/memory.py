@@ -29,6 +29,8 @@ OOM_SUSPECT_BYTES = 512 << 20
 # Of a thousand live sessions nobody reads more.
 NEXT_SHOWN = 10
 
+# An idle worker that was not forked has about 60 MiB that others have from the zygote.
+UNSHARED_BYTES = 64 << 20
 OVER_SOFT = "over memory_soft_bytes"
 SHORT = "memory is short"
 
@@ -85,13 +87,23 @@ def on_tick(world: World, now_s: float) -> Iterator[Effect]:
     if world.is_draining:
         return
     for session in world.roll.holders:
-        is_fat = (session.memory.uss_bytes or 0) > world.settings.memory_soft_bytes
+        is_fat = (session.memory.uss_bytes or 0) > soft_limit(world)
         is_settled = session.used_s < session.sampled_s and now_s - session.used_s >= SETTLED_S
         if is_fat and is_settled and may_sleep(world, session):
             world.touch(session, OVER_SOFT)
             facts = {"session": session.id, "uss_bytes": session.memory.uss_bytes}
-            yield Note("hibernated for its size", facts | {"limit_bytes": world.settings.memory_soft_bytes})
+            yield Note("hibernated for its size", facts | {"limit_bytes": soft_limit(world)})
             yield from put_to_sleep(world, session)
+
+
+def soft_limit(world: World) -> int:
+    """Return from which size on an idle worker is hibernated.
+
+    What workers share with a zygote does not count; where there is none, each has it for itself, and would come back
+    with it: without this an idle session slept, woke, and slept again.
+    """
+    settings = world.settings
+    return settings.memory_soft_bytes + (UNSHARED_BYTES if settings.launcher == "spawn" else 0)
 
 
 # ---- one session

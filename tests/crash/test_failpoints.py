@@ -6,6 +6,7 @@ each process is killed while the other one stands at a point.
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,36 @@ async def rounds(rig: Rig, folder: Path, points: tuple[str, ...]) -> None:
             await close_another(rig, client, f"b{n}")
 
     assert faults(await rig.audit(client)) == {}
+
+
+async def rounds_of_asking(rig: Rig, folder: Path, points: tuple[str, ...]) -> None:
+    """Let turns ask for a command, say yes, and let it run: once for each turn, whoever dies where."""
+    client = await rig.connect()
+    session = await rig.create(client, "a")
+    ends = []
+    for n in range(ROUNDS):
+        command = {"tool": "run_command", "arguments": {"command": f"echo {n} >> ran"}}
+        seq = await rig.submit(client, session, f"use {json.dumps(command)}")
+        end = asyncio.create_task(rig.answered(client, session, seq))
+        while not end.done():
+            await say_yes(rig, client)
+            await asyncio.sleep(0.02)
+        ends.append((await end).stop_reason)
+        if passed(folder) == set(points):
+            break
+    ran = (rig.folder / "ran").read_text().split()
+
+    assert len(ran) == len(set(ran))  # none ran twice
+    assert {str(n) for n, end in enumerate(ends) if end == "completed"} <= set(ran)
+    assert set(ends) <= {"completed", "interrupted"}
+
+
+async def say_yes(rig: Rig, client: Connection) -> None:
+    asks = await rig.insist(lambda: client.ask(m.ListAsks(request=client.number()), m.AsksAnswer))
+    for ask in asks.asks:
+        order = m.Decide(request=client.number(), ask=ask.id, approve=True, idem=f"yes-{ask.id}")
+        with contextlib.suppress(RemoteError):  # the turn may have ended meanwhile
+            await rig.insist(lambda order=order: client.ask(order, m.Decided))
 
 
 async def go_to_sleep(rig: Rig, client: Connection, session: str) -> None:
@@ -99,6 +130,17 @@ def test_who_is_killed_at_any_of_its_points_loses_nothing_and_buys_nothing_twice
     asyncio.run(walk())
 
     assert passed(tmp_path) == set(points)  # each was passed, and acted once
+
+
+@pytest.mark.crash
+def test_a_command_that_was_approved_runs_once_at_most_whoever_dies_where(tmp_path: Path):
+    async def walk() -> None:
+        async with Rig(environment=asked_for(tmp_path, "kill", failpoints.WORKER_ASKING)) as rig:
+            await asyncio.wait_for(rounds_of_asking(rig, tmp_path, failpoints.WORKER_ASKING), RUN_S)
+
+    asyncio.run(walk())
+
+    assert passed(tmp_path) == set(failpoints.WORKER_ASKING)
 
 
 @pytest.mark.crash

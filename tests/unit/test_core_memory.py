@@ -72,6 +72,17 @@ def test_a_session_over_the_soft_limit_sleeps_when_it_is_idle_and_listeners_are_
     assert state(world, b) == ("live", "idle")
 
 
+@pytest.mark.parametrize(("launcher", "residency"), [("local", "hibernating"), ("spawn", "live")])
+def test_what_a_worker_could_not_share_with_a_zygote_is_not_held_against_it(launcher, residency):
+    """An idle worker that was not forked has 57 MiB for itself: it would sleep, wake with them, and sleep again."""
+    world, (a, *_others) = three(launcher=launcher)
+    world.advance(3)
+    read(world, a, 57 * MIB)
+    world.advance(1)
+
+    assert state(world, a)[0] == residency
+
+
 def test_what_is_over_the_soft_limit_and_needed_stays():
     world, (a, b, c) = three()
     world.submit("a", "a long one")

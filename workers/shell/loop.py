@@ -489,10 +489,16 @@ class Worker:
             self._outbox.append(end)
         except OSError as failure:  # it is kept in memory, and sent until the coordinator has it
             log.warning("end of a turn not noted", extra={"turn": end.turn_id, "reason": str(failure)})
-        hit("worker.reply_noted" if isinstance(end, m.Reply) else "worker.ask_noted_down")
+        if isinstance(end, m.Reply):
+            hit("worker.reply_noted")
+        else:
+            hit("worker.ask_written")
         self._turns.finish(end)
         self._hand_over(end)
-        hit("worker.replied" if isinstance(end, m.Reply) else "worker.asked")
+        if isinstance(end, m.Reply):
+            hit("worker.replied")
+        else:
+            hit("worker.asked")
 
     def _hand_over(self, end: m.Reply | m.Asked) -> None:
         """Send what ends a leg until it is confirmed."""
