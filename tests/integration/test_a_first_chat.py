@@ -47,6 +47,7 @@ SESSION_KEYS = {
     "group",
     "template",
     "proposed_type",
+    "temperature",
 }
 
 
