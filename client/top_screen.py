@@ -7,7 +7,6 @@ signal. What is drawn comes from ``top_table`` and is clean; the few sequences t
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import termios
 import tty
@@ -100,7 +99,7 @@ class TopScreen:
     def _draw(self) -> None:
         if self._over.is_set():
             return
-        width, height = shutil.get_terminal_size()
+        width, height = os.get_terminal_size(1)  # of the window itself: COLUMNS may be exported, and does not follow it
         lines = self._table.screen(width, height, self._message)
         text = HOME + "\r\n".join(line + END_OF_LINE for line in lines) + END_OF_SCREEN
         try:

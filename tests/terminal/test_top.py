@@ -25,7 +25,7 @@ class Person:
         self.screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
-        environment = product.environment | {"TERM": "vt100", "NO_COLOR": "1"}
+        environment = product.environment | {"TERM": "vt100", "NO_COLOR": "1", "COLUMNS": "80", "LINES": "24"}
         self.child = pexpect.spawn(COMMAND, ["top", "--every", "0.3"], env=environment, dimensions=(24, 80), timeout=60)
 
     def look(self) -> list[str]:
