@@ -61,10 +61,8 @@ class BoundedFile(RotatingFileHandler):
 def log_to(path: Path, process: str) -> None:
     """Send this process's log to a file of bounded size; a log that cannot be written never stops the process."""
     logging.raiseExceptions = False
+    log_nowhere()
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
     handler: logging.Handler
     try:
         handler = BoundedFile(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8")
@@ -73,3 +71,11 @@ def log_to(path: Path, process: str) -> None:
     handler.setFormatter(JsonLines(process))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+def log_nowhere() -> None:
+    """Take back what ``log_to`` set up."""
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()

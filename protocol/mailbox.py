@@ -27,9 +27,10 @@ class Mailbox:
     Args:
         endpoint: the coordinator's address.
         on_frame: called in the loop with each message.
+        binds: be the other end, of a single peer.
     """
 
-    def __init__(self, endpoint: str, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(self, endpoint: str, on_frame: Callable[[bytes], None], *, binds: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_frame = on_frame
         self._courier = Courier(self._send_frame, on_frame)
@@ -39,7 +40,10 @@ class Mailbox:
         self._socket.set(zmq.SNDHWM, QUEUE_FRAMES)
         self._socket.set(zmq.RECONNECT_IVL, 20)
         self._socket.set(zmq.RECONNECT_IVL_MAX, 100)
-        self._socket.connect(endpoint)
+        if binds:
+            self._socket.bind(endpoint)
+        else:
+            self._socket.connect(endpoint)
         self._descriptor = int(self._socket.get(zmq.FD))
         self._again: asyncio.Handle | None = None
         self._closed = False

@@ -5,6 +5,7 @@ The start time is in clock ticks since the machine's boot, so that a change of t
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -123,7 +124,12 @@ def kill_below(pid: int) -> int:
 def adopt_orphans() -> None:
     """Make this process the parent of every orphan below it. Where the system has no such thing, nothing happens."""
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def thread_count() -> int:

@@ -1,8 +1,7 @@
 """The process that workers are forked from: everything imported, one turn warmed, the heap frozen.
 
-The order is the trick: collect off, import, warm up, collect, freeze, fork. Frozen, the garbage collector of a worker
-never touches the pages it shares, so an idle session costs about 3 MiB instead of 40 (architecture.md has the
-numbers). Forking with threads is not safe, so one thread is asserted before each fork.
+The order is the trick: collect off, import, warm up, rehearse, collect, freeze, fork. Then an idle session owns few of
+the pages that it shares with all others. Forking with threads is not safe, so one thread is asserted before each fork.
 """
 
 import gc
@@ -36,9 +35,11 @@ from protocol.launch import (  # noqa: E402
 from protocol.processes import adopt_orphans, children_of, kill_tree_below, start_ticks, thread_count  # noqa: E402
 from protocol.processes import kill as kill_process  # noqa: E402
 from workers.child import become  # noqa: E402
+from workers.heap import freeze  # noqa: E402
 from workers.models.port import ModelFailed  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls  # noqa: E402
 from workers.models.warm_up import warm_up  # noqa: E402
+from workers.rehearsal import rehearse  # noqa: E402
 from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
 
 DATAGRAM_BYTES = 256 << 10
@@ -56,7 +57,6 @@ def main(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     os.setsid()  # a Ctrl+C for the coordinator is not ours
     adopt_orphans()
     setproctitle.setproctitle("chat-coord: zygote")
-    failpoints.arm(os.environ)
     shared_tls()
     box = Box(OFFERED, Where(Path("/"), "", 1.0), Silence())
     asyncio.run(warm_up(box))
@@ -65,10 +65,12 @@ def main(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
             asyncio.run(warm_up(box, (extra,)))
         except ModelFailed as failure:  # other models work; turns of this one say the same
             print(f"{failure.message} {failure.hint}", file=sys.stderr, flush=True)  # noqa: T201 - the zygote's log
-    gc.collect()
-    gc.freeze()
+    rehearse()
+    setproctitle.setproctitle("chat-coord: zygote")  # the rehearsal had a name of its own
+    failpoints.arm(os.environ)
+    frozen_objects = freeze()
     rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    ready = ZygoteReady(rss_bytes=rss_bytes, threads=thread_count(), frozen_objects=gc.get_freeze_count())
+    ready = ZygoteReady(rss_bytes=rss_bytes, threads=thread_count(), frozen_objects=frozen_objects)
     channel.send(encode(ready))
     Zygote(channel).serve()
 

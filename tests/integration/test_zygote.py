@@ -100,7 +100,7 @@ def test_an_idle_worker_has_little_memory_of_its_own(product: Product):
     pid = product.live("a")["pid"]
     shared = psutil.Process(pid).memory_full_info()
 
-    assert shared.uss < 12 << 20
+    assert shared.uss < 7 << 20
     assert shared.rss > 40 << 20  # and the rest is the zygote's
 
 

@@ -16,6 +16,9 @@ from workers.models.port import Outcome, Question
 from workers.models.pydantic_ai_adapter import PydanticAiModel
 from workers.models.speakers import speaker_of
 
+# What the model answers that is not there.
+SAID = "warm"
+
 
 class Free:
     """Permits where nobody has to be asked."""
@@ -26,6 +29,17 @@ class Free:
 
     def release(self, call: int, outcome: Outcome) -> None:
         """Nothing was counted."""
+
+
+def transport_of(provider: str) -> httpx2.MockTransport:
+    """Return what answers every request in that provider's words, without network."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        del request
+        body = speaker_of(provider).warm_answer
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=body)
+
+    return httpx2.MockTransport(answer)
 
 
 async def warm_up(toolbox: Toolbox | None = None, providers: Sequence[str] = ("openai",)) -> None:
@@ -49,14 +63,8 @@ async def _warm(provider: str, toolbox: Toolbox | None) -> None:
     endpoint = Endpoint(
         provider=provider, base_url="http://warm.up/v1", model="m", api_key="k", context_tokens=1, max_output_tokens=1
     )
-    body = speaker_of(provider).warm_answer
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        del request
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=body)
-
     question = Question("be warm", [Line("user", "hi"), Line("assistant", "hello")], "warm up")
-    model = PydanticAiModel(httpx2.MockTransport(answer))
+    model = PydanticAiModel(transport_of(provider))
     await model.stream(endpoint, question, heard.append, Free(), toolbox=toolbox)
-    if "".join(heard) != "warm":
+    if "".join(heard) != SAID:
         raise RuntimeError(f"the warm-up turn of {provider} streamed {heard!r}")

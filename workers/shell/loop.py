@@ -77,9 +77,11 @@ class Worker:
     Args:
         fork: who this is and where the coordinator answers.
         model: what answers prompts.
+        beat_s: how often it says that it lives.
     """
 
-    def __init__(self, fork: Fork, model: ChatModel) -> None:
+    def __init__(self, fork: Fork, model: ChatModel, *, beat_s: float = HEARTBEAT_S) -> None:
+        self._beat_s = beat_s
         self._session = fork.session
         self._epoch = fork.epoch
         self._token = fork.token
@@ -176,8 +178,8 @@ class Worker:
         lag_ms = 0
         while True:
             begun_s = time.monotonic()
-            await asyncio.sleep(HEARTBEAT_S)
-            lag_ms = max(0, round((time.monotonic() - begun_s - HEARTBEAT_S) * 1000))
+            await asyncio.sleep(self._beat_s)
+            lag_ms = max(0, round((time.monotonic() - begun_s - self._beat_s) * 1000))
             self.children.reap_orphans()
             silence_s = time.monotonic() - self._heard_s
             if silence_s > self._orphan_exit_s and self._turns.running is None:
