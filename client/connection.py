@@ -120,7 +120,8 @@ class Connection:
                 left_s = deadline_s - loop.time()
                 with contextlib.suppress(TimeoutError):
                     wait_s = min(left_s, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-                    reply = await asyncio.wait_for(asyncio.shield(future), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        reply = await asyncio.shield(future)
                     if isinstance(reply, answer):
                         return reply
                     got = type(reply).__name__
@@ -183,7 +184,8 @@ class Connection:
         self._welcome = asyncio.get_running_loop().create_future()
         self._send(encode(m.ClientHello(client=self._client, pid=os.getpid())))
         try:
-            welcome = await asyncio.wait_for(self._welcome, HELLO_S)
+            async with asyncio.timeout(HELLO_S):
+                welcome = await self._welcome
         except TimeoutError:
             raise self._no_answer(HELLO_S) from None
         self.boot, self.pid = welcome.boot, welcome.pid

@@ -115,7 +115,7 @@ class TopScreen:
     # ---- what is shown
 
     async def _look(self) -> None:
-        while True:
+        while not self._over.is_set():  # asked each time: a time-out that ends with its answer swallows a cancellation
             try:
                 self._table.take(await top(self._connection), self._loop.time())
             except ChatCoordError as error:

@@ -35,7 +35,8 @@ class Children:
             wait_s: how long its message may come behind the death of the tool.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._came.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._came.wait()
         reason, self.ended_because = self.ended_because, None
         self._came.clear()
         return reason

@@ -104,7 +104,8 @@ class ToolJournal:
         self._answers[path] = answer
         self._send(m.WriteWanted(session=self._session, epoch=self._epoch, path=path))
         try:
-            return await asyncio.wait_for(answer, HOLDERS_S)
+            async with asyncio.timeout(HOLDERS_S):
+                return await answer
         except TimeoutError:
             return []
         finally:

@@ -596,7 +596,8 @@ class Worker:
         self._endpoint = asyncio.get_running_loop().create_future()
         self._send(m.EndpointWanted(session=self._session, epoch=self._epoch))
         try:
-            return await asyncio.wait_for(self._endpoint, ENDPOINT_S)
+            async with asyncio.timeout(ENDPOINT_S):  # wait_for could swallow a cancellation (Python 3.11)
+                return await self._endpoint
         except TimeoutError:
             text = f"The coordinator did not say within {ENDPOINT_S:.0f} s where the model is."
             raise ModelFailed("model.unavailable", text, hint="Try again.") from None

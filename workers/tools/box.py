@@ -244,7 +244,8 @@ class Box:
 
 async def _within(work: Awaitable[str], timeout_s: float) -> str:
     try:
-        return await asyncio.wait_for(work, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await work
     except TimeoutError:
         raise ToolFailed(f"It took longer than {timeout_s:g} s, which is tool_timeout_s.") from None
 

@@ -119,7 +119,8 @@ async def _wait(process: "subprocess.Popen[bytes]", reader: int, output: Output,
     loop.add_reader(reader, on_output)
     loop.add_reader(pidfd, on_end)
     try:
-        await asyncio.wait_for(ended, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await ended
     except TimeoutError:
         return False
     finally:
