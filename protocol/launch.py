@@ -9,6 +9,8 @@ from pathlib import Path
 
 from protocol.messages import Message
 
+# An order or an answer, at most.
+DATAGRAM_BYTES = 256 << 10
 # How a worker leaves for which the kernel had no more memory; the number of ENOMEM.
 EXIT_NO_MEMORY = 12
 # Every process below a worker carries ``SESSION-EPOCH`` in this variable, so that it can be told whose it is.

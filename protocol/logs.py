@@ -63,11 +63,8 @@ def log_to(path: Path, process: str) -> None:
     logging.raiseExceptions = False
     log_nowhere()
     root = logging.getLogger()
-    handler: logging.Handler
-    try:
-        handler = BoundedFile(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8")
-    except OSError:
-        handler = logging.NullHandler()
+    # Opened by the first line: a worker that has nothing to tell does not touch the disk.
+    handler = BoundedFile(path, maxBytes=LOG_BYTES, backupCount=PREDECESSORS, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines(process))
     root.addHandler(handler)
     root.setLevel(logging.INFO)

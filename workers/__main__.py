@@ -4,6 +4,7 @@ The order holds the worker's token, so it is neither an argument nor a variable:
 when everything is imported; then standard input is let go, and that tells the coordinator that this start is through.
 """
 
+import asyncio
 import os
 import sys
 
@@ -21,7 +22,7 @@ def main() -> None:
     order = sys.stdin.buffer.read()
     if order:
         decoder: Decoder[Fork] = Decoder(Fork)
-        become(decoder.decode(order))
+        become(decoder.decode(order), asyncio.Runner())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import setproctitle  # noqa: E402
 from protocol import failpoints  # noqa: E402
 from protocol.codec import Decoder, encode  # noqa: E402
 from protocol.launch import (  # noqa: E402
+    DATAGRAM_BYTES,
     Fork,
     Forked,
     ForkFailed,
@@ -34,7 +35,7 @@ from protocol.launch import (  # noqa: E402
 )
 from protocol.processes import adopt_orphans, children_of, kill_tree_below, start_ticks, thread_count  # noqa: E402
 from protocol.processes import kill as kill_process  # noqa: E402
-from workers.child import become  # noqa: E402
+from workers.child import become, wait_for_order  # noqa: E402
 from workers.heap import freeze  # noqa: E402
 from workers.models.port import ModelFailed  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls  # noqa: E402
@@ -42,7 +43,12 @@ from workers.models.warm_up import warm_up  # noqa: E402
 from workers.rehearsal import rehearse  # noqa: E402
 from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
 
-DATAGRAM_BYTES = 256 << 10
+# So many workers are forked before anybody needs them: a fork of this much memory and a loop take 5 ms of the 12 until
+# a session answers. They are made when nothing was asked for a while; a crowd that comes at once is forked as it comes.
+SPARES = 2
+STOCK_AFTER_S = 0.01
+# The first descriptor behind the standard ones.
+FIRST = 3
 # Orphans below orphans come up one by one; so many times it is looked, a millisecond apart, before a death is reported.
 ORPHAN_LOOKS, ORPHAN_LOOK_S = 50, 0.001
 
@@ -87,12 +93,18 @@ class Zygote:
         self._decoder: Decoder[ToZygote] = Decoder(ToZygote)
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, tuple[int, Fork]] = {}
+        self._spares: dict[int, tuple[int, socket.socket]] = {}
+        self._spares_wanted = SPARES
 
     def serve(self) -> None:
         """Wait for requests and for the ends of children."""
         self._selector.register(self._channel, selectors.EVENT_READ)
         while True:
-            for key, _ in self._selector.select():
+            wait_s = STOCK_AFTER_S if len(self._spares) < self._spares_wanted else None
+            ready = self._selector.select(wait_s)
+            if not ready:
+                self._stock()
+            for key, _ in ready:
                 if key.fileobj is not self._channel:
                     self._reap(key.fd)
                     continue
@@ -106,24 +118,75 @@ class Zygote:
         if nowhere is not None:
             self._send(_failed(request, nowhere, fatal=True))
             return
-        threads = thread_count()
-        if threads != 1:
-            self._send(_failed(request, f"the zygote has {threads} threads, and forking is safe with one", fatal=False))
-            return
-        try:
-            pid = os.fork()
-        except OSError as error:
-            self._send(_failed(request, f"fork: {error.strerror}", fatal=False))
-            return
-        if pid == 0:
-            self._become_worker(request)
-        pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = (pid, request)
-        self._selector.register(pidfd, selectors.EVENT_READ)
-        forked = Forked(session=request.session, epoch=request.epoch, pid=pid)
+        pidfd = self._give_to_spare(request)
+        if pidfd is None:
+            threads = thread_count()
+            if threads != 1:
+                reason = f"the zygote has {threads} threads, and forking is safe with one"
+                self._send(_failed(request, reason, fatal=False))
+                return
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._send(_failed(request, f"fork: {error.strerror}", fatal=False))
+                return
+            if pid == 0:
+                self._become_worker(request)
+            pidfd = os.pidfd_open(pid)
+            self._children[pidfd] = (pid, request)
+            self._selector.register(pidfd, selectors.EVENT_READ)
+        forked = Forked(session=request.session, epoch=request.epoch, pid=self._children[pidfd][0])
         socket.send_fds(self._channel, [encode(forked)], [pidfd])
 
+    def _give_to_spare(self, request: Fork) -> int | None:
+        """Return the pidfd of the spare that has the order now; None when there is none that takes it."""
+        while self._spares:
+            pidfd, (pid, orders) = next(iter(self._spares.items()))
+            try:
+                orders.send(encode(request))
+            except OSError:  # it died just now
+                self._reap_spare(pidfd)
+                continue
+            finally:
+                orders.close()
+            del self._spares[pidfd]
+            self._children[pidfd] = (pid, request)
+            return pidfd
+        return None
+
+    def _stock(self) -> None:
+        """Fork a spare; without one, orders are carried out all the same."""
+        if thread_count() != 1:
+            self._spares_wanted = 0
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            self._spares_wanted = 0
+            return
+        if pid == 0:
+            self._become_spare(theirs)
+        theirs.close()
+        pidfd = os.pidfd_open(pid)
+        self._spares[pidfd] = (pid, ours)
+        self._selector.register(pidfd, selectors.EVENT_READ)
+
+    def _reap_spare(self, pidfd: int) -> None:
+        """One died before it was of use. Whatever kills spares shall not be fed with them."""
+        pid, orders = self._spares.pop(pidfd)
+        self._spares_wanted -= 1
+        orders.close()
+        self._selector.unregister(pidfd)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+
     def _reap(self, pidfd: int) -> None:
+        if pidfd in self._spares:
+            self._reap_spare(pidfd)
+            return
         pid, request = self._children.pop(pidfd)
         self._selector.unregister(pidfd)
         _, status = os.waitpid(pid, 0)
@@ -137,7 +200,7 @@ class Zygote:
 
         So whatever is our child and no worker was below one that is dead: no name, session or variable can hide it.
         """
-        workers = {pid for pid, _ in self._children.values()}
+        workers = {pid for pid, _ in (*self._children.values(), *self._spares.values())}
         for _ in range(ORPHAN_LOOKS):
             orphans = [pid for pid in children_of(os.getpid()) if pid not in workers]
             if not orphans:
@@ -156,12 +219,23 @@ class Zygote:
 
     def _become_worker(self, request: Fork) -> NoReturn:
         """Run in the child; leave behind what belongs to the zygote, then be a worker."""
+        self._leave_behind()
+        become(request, asyncio.Runner())
+
+    def _become_spare(self, orders: socket.socket) -> NoReturn:
+        """Run in the child; leave behind what belongs to the zygote, then wait for an order."""
+        kept = orders.detach()
+        self._leave_behind(kept)
+        wait_for_order(socket.socket(fileno=kept))
+
+    def _leave_behind(self, kept: int = FIRST - 1) -> None:
         os.setsid()
         self._selector.close()
         self._channel.close()
-        os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # pidfds, and what multiprocessing holds
+        # The rest: pidfds, spares' sockets, and what multiprocessing holds.
+        os.closerange(FIRST, kept)
+        os.closerange(max(FIRST, kept + 1), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         gc.enable()
-        become(request)
 
 
 def _failed(request: Fork, reason: str, *, fatal: bool) -> ForkFailed:

@@ -228,7 +228,7 @@ class Reader:
         events: list[Event] = [*self._read(urgent, now_s), *self._read_some(due, now_s)]
         alive = {(worker.session, worker.epoch) for worker in running}
         self._known = {key: known for key, known in self._known.items() if key in alive}
-        events.append(self._system(helpers, total, available, now_s))
+        events.append(self._system(helpers, {worker.pid for worker in running}, total, available, now_s))
         return events
 
     def _is_urgent(self, worker: Running, known: Known, rss: int, tool_limit: int) -> bool:
@@ -264,9 +264,11 @@ class Reader:
 
     # ---- what is no worker
 
-    def _system(self, helpers: Helpers, total: int, available: int, now_s: float) -> SystemSampled:
+    def _system(self, helpers: Helpers, workers: set[int], total: int, available: int, now_s: float) -> SystemSampled:
         own = os.getpid()
-        self._helpers = {pid: self._helper(pid, now_s) for pid in (own, *helpers.zygotes, *helpers.model_servers)}
+        spares = {pid for zygote in helpers.zygotes for pid in children_of(zygote)} - workers
+        ours = (own, *helpers.zygotes, *helpers.model_servers, *spares)
+        self._helpers = {pid: self._helper(pid, now_s) for pid in ours}
 
         def rss(pids: Iterable[int]) -> int | None:
             found = [self._helpers[pid][1].rss for pid in pids]

@@ -87,7 +87,7 @@ def test_a_worker_that_ends_by_itself_ends_its_tree_first(folder: Path, ending: 
     if pid == 0:  # as the launcher `spawn` does: nobody but the worker itself sees to it
         os.setsid()
 
-        def run(fork: object, model: object) -> int:
+        def run(fork: object, *_: object) -> int:
             import sys
 
             sys.argv = ["", str(folder)]
@@ -98,7 +98,7 @@ def test_a_worker_that_ends_by_itself_ends_its_tree_first(folder: Path, ending: 
             return 0
 
         loop.run = run
-        child.become(order(folder))
+        child.become(order(folder), asyncio.Runner())
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     found = trees.pids(folder, hidden=True)
     try:

@@ -51,7 +51,7 @@ def test_a_worker_over_the_hard_limit_is_killed_and_comes_back_with_its_context(
     product.run("new", "a")
     product.run("send", "a", "first")
     victim = product.live("a")
-    product.run("send", "a", "big 3000000", code=None)
+    product.run("send", "a", "big 3000000 wait", code=1)  # it is still being answered when its memory is read
     killed = product.wait_session("a", lambda s: s["exit_card"] is not None)
 
     assert "of memory of its own, and memory_hard_bytes allows 36.0 MiB" in killed["exit_card"]["reason"]

@@ -16,10 +16,11 @@ import pytest
 from coordinator.core.events import SpawnFailed, WorkerSpawned
 from coordinator.shell.launchers import local
 from protocol.codec import Decoder, encode
-from protocol.launch import Fork, Forked, ForkFailed, FromZygote, ZygoteReady
+from protocol.launch import Fork, Forked, ForkFailed, FromZygote, Reaped, ZygoteReady
 from tests.support import probes
 from tests.support.launching import House, house, until
 from tests.support.product import Product, wait_for
+from workers.zygote import SPARES
 
 pytestmark = [pytest.mark.integration, pytest.mark.crash]
 
@@ -122,6 +123,56 @@ def test_a_zygote_has_one_thread(tmp_path: Path):
 
     assert isinstance(ready, ZygoteReady)
     assert ready.threads == 1
+
+
+# ---- spares
+
+
+def spares_of(zygote: int) -> list[int]:
+    return [child.pid for child in psutil.Process(zygote).children()]
+
+
+def test_an_order_goes_to_a_process_that_was_there_before_it_and_another_takes_its_place(tmp_path: Path):
+    with zygote(probes.zygote_with_a_curious_worker) as channel:
+        heard(channel)
+        pid = multiprocessing.active_children()[0].pid
+        before = wait_for(lambda: len(spares_of(pid)) == SPARES and spares_of(pid))
+        channel.send(encode(order(tmp_path)))
+        forked = heard(channel)
+        facts = json.loads(wait_for(lambda: (tmp_path / "facts").exists() and (tmp_path / "facts").read_text()))
+        heard(channel)
+        after = wait_for(lambda: len(spares_of(pid)) == SPARES and spares_of(pid))
+
+    assert forked.pid in before
+    assert facts["collects"] is True
+    assert len(set(before) & set(after)) == SPARES - 1
+    wait_for(lambda: not any(psutil.pid_exists(spare) for spare in after))
+
+
+def test_spares_that_are_killed_are_not_replaced_without_end_and_orders_are_carried_out(tmp_path: Path):
+    with zygote(probes.zygote_with_a_curious_worker) as channel:
+        heard(channel)
+        pid = multiprocessing.active_children()[0].pid
+        for _ in range(SPARES):
+            spares = wait_for(lambda: spares_of(pid))
+            os.kill(spares[0], signal.SIGKILL)
+            wait_for(lambda spares=spares: spares[0] not in spares_of(pid))
+        wait_for(lambda: not spares_of(pid))
+        channel.send(encode(order(tmp_path)))
+        forked = heard(channel)
+        reaped = heard(channel)
+
+    assert isinstance(forked, Forked)
+    assert reaped == Reaped(session="a", epoch=1, status=0)
+
+
+def test_spares_end_with_a_zygote_that_is_killed():
+    async def story(at: House) -> None:
+        spares = await until(lambda: [pid for zygote in zygotes() for pid in spares_of(zygote)])
+        os.kill(zygotes()[0], signal.SIGKILL)
+        await until(lambda: not any(psutil.pid_exists(spare) for spare in spares))
+
+    in_house(story)
 
 
 # ---- its life

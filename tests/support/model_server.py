@@ -190,8 +190,11 @@ class ModelServer:
             yield "held "
             time.sleep(float(rest.partition(" ")[0]))
             yield "and done"
-        elif word == "big":
-            yield "x" * int(rest)
+        elif word == "big":  # big N [wait]: so many letters, and then perhaps nothing until the gate opens
+            size, _, wait = rest.partition(" ")
+            yield "x" * int(size)
+            if wait:
+                self.gate.wait(60)
         elif word == "raw":  # the reply is the rest, as it is
             yield rest
         elif word == "break":

@@ -26,7 +26,7 @@ def zygote_with_a_curious_worker(channel: socket.socket, extras: tuple[str, ...]
         turns.append(given)
         await warm(*given)
 
-    def run(fork: object, model: object) -> int:
+    def run(fork: object, *_: object) -> int:
         before = set(sys.modules)
         facts = {
             "frozen_objects": gc.get_freeze_count(),
@@ -74,7 +74,7 @@ def zygote_with_a_parent(channel: socket.socket, extras: tuple[str, ...] = ()) -
     from workers import zygote
     from workers.shell import loop
 
-    def run(fork: object, model: object) -> int:
+    def run(fork: object, *_: object) -> int:
         sys.argv = ["", fork.cwd]
         exec(STORY + HIDE, {"__name__": "story"})
         time.sleep(600)

@@ -61,10 +61,10 @@ log = logging.getLogger(__name__)
 _decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
 
 
-def run(fork: Fork, model: ChatModel) -> int:
+def run(fork: Fork, model: ChatModel, runner: asyncio.Runner) -> int:
     """Serve a session until it is told to leave, and return the exit code of the process."""
     log_to(Path(fork.events_log), f"worker {fork.session} {fork.epoch}")
-    return asyncio.run(Worker(fork, model).serve())
+    return runner.run(Worker(fork, model).serve())
 
 
 class ReplyTooLong(Exception):
