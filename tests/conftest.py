@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import shutil
 import signal
 import tempfile
@@ -18,6 +19,12 @@ from tests.support.product import Product, kill_leftovers, our_processes, wait_f
 # A shell without job control starts what is in its background with SIGINT ignored, and that is inherited: a command
 # that tests end with Ctrl+C would go on for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many again as processors: tests of real processes wait for more than half of their time."""
+    del config
+    return max(2, (os.cpu_count() or 2) * 3 // 2)
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,8 @@ class Zygote:
         self._channel = channel
         self._decoder: Decoder[ToZygote] = Decoder(ToZygote)
         self._selector = selectors.DefaultSelector()
-        self._children: dict[int, tuple[int, Fork]] = {}
+        # By pidfd: the pid, and whose worker it is. Nothing more is kept: every later child has it in its memory, too.
+        self._children: dict[int, tuple[int, str, int]] = {}
         self._spares: dict[int, tuple[int, socket.socket]] = {}
         self._spares_wanted = SPARES
 
@@ -133,7 +134,7 @@ class Zygote:
             if pid == 0:
                 self._become_worker(request)
             pidfd = os.pidfd_open(pid)
-            self._children[pidfd] = (pid, request)
+            self._children[pidfd] = (pid, request.session, request.epoch)
             self._selector.register(pidfd, selectors.EVENT_READ)
         forked = Forked(session=request.session, epoch=request.epoch, pid=self._children[pidfd][0])
         socket.send_fds(self._channel, [encode(forked)], [pidfd])
@@ -150,7 +151,7 @@ class Zygote:
             finally:
                 orders.close()
             del self._spares[pidfd]
-            self._children[pidfd] = (pid, request)
+            self._children[pidfd] = (pid, request.session, request.epoch)
             return pidfd
         return None
 
@@ -187,20 +188,20 @@ class Zygote:
         if pidfd in self._spares:
             self._reap_spare(pidfd)
             return
-        pid, request = self._children.pop(pidfd)
+        pid, session, epoch = self._children.pop(pidfd)
         self._selector.unregister(pidfd)
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
         self._end_orphans()
         code = os.waitstatus_to_exitcode(status)
-        self._send(Reaped(session=request.session, epoch=request.epoch, status=code))
+        self._send(Reaped(session=session, epoch=epoch, status=code))
 
     def _end_orphans(self) -> None:
         """End what dead workers left. A worker keeps its orphans while it lives; then the kernel gives them to us.
 
         So whatever is our child and no worker was below one that is dead: no name, session or variable can hide it.
         """
-        workers = {pid for pid, _ in (*self._children.values(), *self._spares.values())}
+        workers = {pid for pid, *_ in (*self._children.values(), *self._spares.values())}
         for _ in range(ORPHAN_LOOKS):
             orphans = [pid for pid in children_of(os.getpid()) if pid not in workers]
             if not orphans:
@@ -235,6 +236,7 @@ class Zygote:
         # The rest: pidfds, spares' sockets, and what multiprocessing holds.
         os.closerange(FIRST, kept)
         os.closerange(max(FIRST, kept + 1), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        gc.freeze()  # what the zygote made since, too
         gc.enable()
 
 

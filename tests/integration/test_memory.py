@@ -47,14 +47,14 @@ def test_a_session_that_grew_over_the_soft_limit_sleeps_when_it_is_idle_and_wake
 
 
 def test_a_worker_over_the_hard_limit_is_killed_and_comes_back_with_its_context(product: Product, model: ModelServer):
-    product.use_model(model.url, more=f"memory_soft_bytes = {30 * MIB}\nmemory_hard_bytes = {36 * MIB}\n")
+    product.use_model(model.url, more=f"memory_soft_bytes = {30 * MIB}\nmemory_hard_bytes = {32 * MIB}\n")
     product.run("new", "a")
     product.run("send", "a", "first")
     victim = product.live("a")
-    product.run("send", "a", "big 3000000 wait", code=1)  # it is still being answered when its memory is read
+    product.run("send", "a", "big 4000000 wait", code=1)  # it is still being answered when its memory is read
     killed = product.wait_session("a", lambda s: s["exit_card"] is not None)
 
-    assert "of memory of its own, and memory_hard_bytes allows 36.0 MiB" in killed["exit_card"]["reason"]
+    assert "of memory of its own, and memory_hard_bytes allows 32.0 MiB" in killed["exit_card"]["reason"]
     assert killed["exit_card"]["signal"] == "SIGKILL"
     assert killed["exit_card"]["oom_suspected"] is False
     wait_for(lambda: start_ticks(victim["pid"]) is None)
