@@ -20,6 +20,8 @@ STATE_BYTES = 6 << 20
 # What lists show of an ask; `inbox` has it whole.
 ASK_TEXT_BYTES = 1 << 10
 WHY_BYTES = 2 << 10
+# What a person answers to a question.
+ANSWER_BYTES = 64 << 10
 SYSTEM_BYTES = 64 << 10
 # As the OpenAI protocol has it.
 MOST_TEMPERATURE = 2.0

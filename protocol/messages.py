@@ -182,12 +182,16 @@ class ListAsks(Request, frozen=True):
 
 
 class Decide(Request, frozen=True):
-    """Yes or no to an ask, by its id or a beginning of it. ``idem`` makes a resend harmless."""
+    """Yes or no to an ask, by its id or a beginning of it. ``idem`` makes a resend harmless.
+
+    A question gets an ``answer`` with its yes.
+    """
 
     ask: str
     approve: bool
     idem: str
     why: str = ""
+    answer: str | None = None
 
 
 class Attach(Request, frozen=True):
@@ -545,7 +549,7 @@ class AskResolved(Message, frozen=True):
     name: str
     ask: str
     tool: str
-    outcome: Literal["approved", "denied", "cancelled"]
+    outcome: Literal["approved", "answered", "denied", "cancelled"]
     by: str
 
 
@@ -676,7 +680,7 @@ class Reply(WorkerMessage, frozen=True):
 
 
 class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that needs a yes. ``digest`` is the SHA-256 of what exactly would run."""
+    """One call that needs a yes, or a question. ``digest`` is the SHA-256 of what exactly would run."""
 
     id: str
     call: str
@@ -841,7 +845,7 @@ class Deliver(Message, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said to a call, and the digest of what was shown."""
+    """What a person said to a call, and the digest of what was shown; ``why`` is the answer to a question."""
 
     call: str
     approved: bool
@@ -898,11 +902,28 @@ class ToolRule(msgspec.Struct, frozen=True, kw_only=True):
     deny: list[str] = []
 
 
+class McpServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of tools. ``secrets`` are the variables that its command gets beyond the session's; ``api_key`` is for
+    an address. ``missing`` says why it cannot be used, when that is known before it is tried.
+    """
+
+    name: str
+    command: list[str] = []
+    url: str = ""
+    secrets: dict[str, str] = {}
+    api_key: str | None = None
+    rule: ToolRule
+    start_s: float = 15.0
+    idle_s: float = 300.0
+    missing: str | None = None
+
+
 class Endpoint(Message, frozen=True):
     """Where the model answers. ``api_key`` never touches an environment, an argument list or a disk.
 
     ``is_small``: it is the embedded model, which needs few words and a hand against loops. ``tools`` are those that it
     is offered, with their rules; none for a model that cannot use them. ``temperature`` is None where none was set.
+    ``mcp`` are the servers of more tools.
     """
 
     provider: str
@@ -915,6 +936,7 @@ class Endpoint(Message, frozen=True):
     tools: dict[str, ToolRule] = {}
     tool_timeout_s: float = 120.0
     temperature: float | None = None
+    mcp: list[McpServer] = []
 
 
 class EndpointRefused(Message, frozen=True):

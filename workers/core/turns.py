@@ -93,5 +93,6 @@ def _going_on(order: Continue) -> Running:
         state=order.state,
         approved={d.call: d.digest for d in order.decisions if d.approved},
         denied={d.call: d.why for d in order.decisions if not d.approved},
+        answers={d.call: d.why for d in order.decisions if d.approved},
     )
     return Running(order.seq, order.turn_id, order.text, order.leg, order.said, order.pieces, order.usage, resume)

@@ -45,6 +45,7 @@ from workers.shell.restoring import Restoring
 from workers.shell.snapshot import pack, snapshot_of
 from workers.shell.title import set_title
 from workers.tools.box import Box, Where
+from workers.tools.mcp_servers import Servers
 
 HEARTBEAT_S = 1.0
 # After so long without a word the coordinator may be elsewhere: another one, with its sockets in another folder.
@@ -109,6 +110,7 @@ class Worker:
         self._heard_s = time.monotonic()
         self._is_out_of_memory = False
         self.children = Children()
+        self._servers = Servers(Path.cwd(), f"{fork.session}.{fork.epoch}")
         self._handlers: dict[type[m.Message], Callable[..., None]] = {
             m.Welcome: self._on_welcome,
             m.Fenced: self._on_fenced,
@@ -147,6 +149,7 @@ class Worker:
         try:
             return await self._exit
         finally:
+            self._servers.end()
             for task in (beats, self._turn):
                 if task is not None:
                     task.cancel()
@@ -181,6 +184,8 @@ class Worker:
             await asyncio.sleep(self._beat_s)
             lag_ms = max(0, round((time.monotonic() - begun_s - self._beat_s) * 1000))
             self.children.reap_orphans()
+            if self._turns.running is None:
+                self._servers.end_idle()
             silence_s = time.monotonic() - self._heard_s
             if silence_s > self._orphan_exit_s and self._turns.running is None:
                 log.info("no coordinator: leaving")
@@ -346,7 +351,8 @@ class Worker:
             return "a turn runs"
         if self._turns.unconfirmed is not None:
             return "its reply is not confirmed yet"
-        return "a process that it started still runs" if descendants_of(os.getpid()) else None
+        below = {pid for pid, _ in descendants_of(os.getpid())}
+        return "a process that it started still runs" if below and below - self._servers.below() else None
 
     def _on_deliver(self, order: m.Deliver | m.Continue) -> None:
         if not self._restoring.is_done:
@@ -414,6 +420,7 @@ class Worker:
             error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
         finally:
             self._permits.end()
+            self._servers.used()
         self._journal = None
         gatherer.flush()
         hit("worker.streamed")
@@ -435,7 +442,7 @@ class Worker:
             m.ToolAsk(
                 id=new_id(),
                 call=call.id,
-                kind="approval",
+                kind=question.kind,
                 tool=call.tool,
                 argv=question.argv,
                 text=question.text,
@@ -542,6 +549,9 @@ class Worker:
             if size > REPLY_BYTES:
                 raise ReplyTooLong
 
+        missing = await self._servers.open(endpoint.mcp)
+        for name, why in missing.items():
+            self._tell_missing(running, name, why)
         self._permits.begin(running.turn_id)
         shown = self._show(running, endpoint)
         try:
@@ -589,8 +599,24 @@ class Worker:
         """Return what the model may use in this leg; nothing for a model that cannot use tools."""
         self._journal = ToolJournal(self._session, self._epoch, running, self._outbox, self._send, self.children)
         where = Where(Path.cwd(), f"{self._session}.{self._epoch}", endpoint.tool_timeout_s)
-        box = Box(endpoint.tools, where, self._journal)
+        box = Box(endpoint.tools, where, self._journal, self._servers if endpoint.mcp else None)
         return box if box.tools else None
+
+    def _tell_missing(self, running: Running, name: str, why: str) -> None:
+        """A server of tools cannot be used: say so to whoever looks on."""
+        log.warning("mcp server missing", extra={"server": name, "reason": why})
+        self._send(
+            m.ToolState(
+                session=self._session,
+                epoch=self._epoch,
+                seq=running.seq,
+                turn_id=running.turn_id,
+                call="",
+                tool=f"mcp {name}",
+                state="failed",
+                text=f"its tools are missing: {why}",
+            )
+        )
 
     async def _find_endpoint(self) -> m.Endpoint:
         self._endpoint = asyncio.get_running_loop().create_future()
