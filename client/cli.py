@@ -23,6 +23,7 @@ COMMANDS = {
     "inbox": "Show everything that waits for a person.",
     "approve": "Say yes to what a session asks.",
     "deny": "Say no to what a session asks.",
+    "answer": "Answer a question of a session.",
     "retry": "Run the last turn again, if it did not complete.",
     "history": "Show a session's conversation.",
     "sessions": "List the sessions.",

@@ -39,7 +39,7 @@ LISTENER_END_S = 0.2
 LEARNT_MESSAGES = 6
 # States of other sessions that a person is told about.
 ANNOUNCED = {
-    "requires_action": "waits for your yes: /inbox",
+    "requires_action": "waits for you: /inbox",
     "unread": "has an answer for you",
     "failed": "has failed",
     "backoff": "crashed and is being restarted",
@@ -92,6 +92,7 @@ class Plain:
             "retry": self._retry,
             "inbox": self._asks.inbox,
             "approve": self._asks.approve,
+            "answer": self._asks.answer,
             "deny": self._asks.deny,
             "cancel": self._asks.cancel,
             "switch": self._switch,

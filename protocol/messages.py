@@ -903,8 +903,9 @@ class ToolRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server of tools. ``secrets`` are the variables that its command gets beyond the session's; ``api_key`` is for
-    an address. ``missing`` says why it cannot be used, when that is known before it is tried.
+    """A server of tools. ``missing`` says why it cannot be used, when that is known before it is tried.
+
+    ``secrets`` are the variables that its command gets beyond the session's; ``api_key`` is for an address.
     """
 
     name: str

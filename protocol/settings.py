@@ -476,7 +476,7 @@ def _tool(source: str, name: str, table: Any, above: str = "") -> ToolSettings:
         hint = "Use rule; a pattern over command lines or addresses would let through what it does not mean."
         raise ConfigBad(f"{source}: {where} takes no path, so it has no patterns.", hint=hint)
     if name == "ask_person" and found.rule == "allow":
-        raise ConfigBad(f"{source}: {where}: rule cannot be \"allow\".", hint="A question is asked, or denied.")
+        raise ConfigBad(f'{source}: {where}: rule cannot be "allow".', hint="A question is asked, or denied.")
     return found
 
 
@@ -654,19 +654,28 @@ def _convert(origin: str, key: str, value: Any, hint: Any, *, strict: bool) -> A
         raise ConfigBad(f"{origin}: {key}{where}: {reason}.", hint=f"Allowed: {allowed(key)}.") from error
 
 
-def allowed(key: str) -> str:
-    """Return in words what a key may be."""
-    if key == "models" or (key.startswith("models.") and key.count(".") == 1):
+def _allowed_table(key: str) -> str | None:
+    """Return in words what a table may hold; None for a key that is none."""
+    first, is_table = key.partition(".")[0], key.count(".") <= 1
+    if first == "models" and is_table:
         return (
             'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
             "api_key_file"
         )
-    if key == "tools" or (key.startswith("tools.") and key.count(".") == 1) or key.split(".")[-2:-1] == ["tools"]:
+    if (first == "tools" and is_table) or key.split(".")[-2:-1] == ["tools"]:
         return 'tables [tools.NAME] with rule = "allow", "ask" or "deny", and lists of paths allow, ask, deny'
-    if key == "mcp" or (key.startswith("mcp.") and key.count(".") == 1):
-        return 'tables [mcp.NAME] with command or url, pass_env, api_key_env or api_key_file, and rule'
-    if key in NESTING or (table_key(key)[0] == "" and key.partition(".")[0] in NESTING):
+    if first == "mcp" and is_table:
+        return "tables [mcp.NAME] with command or url, pass_env, api_key_env or api_key_file, and rule"
+    if key in NESTING or (table_key(key)[0] == "" and first in NESTING):
         return "tables [types.NAME] with system and tools, [templates.NAME] with type, system, model, cwd and tools"
+    return None
+
+
+def allowed(key: str) -> str:
+    """Return in words what a key may be."""
+    table = _allowed_table(key)
+    if table is not None:
+        return table
     hint = hint_of("", key)
     inner, meta = get_args(hint)[0], hint.__metadata__[0]
     ending = ""

@@ -51,7 +51,11 @@ async def answer(
 
 
 def tell_ask(ask: AskView) -> None:
-    """Say on standard error that a turn waits for a yes, and how to give it."""
+    """Say on standard error that a turn waits for a person, and how to answer."""
+    if ask.kind == "question":
+        say(f"\n{ask.name} asks you:\n{ask.text}", to_error=True)
+        say(f'It waits for your answer: chat-coord answer {ask.id} "…"', to_error=True)
+        return
     say(f"\n{ask.name} wants to use {ask.tool}:\n{ask.text}", to_error=True)
     say(f"It waits for your yes: chat-coord approve {ask.id}  (or: chat-coord deny {ask.id} [WHY])", to_error=True)
 

@@ -164,7 +164,10 @@ class InsertAsks:
 
 @dataclass(frozen=True, slots=True)
 class SaveDecision:
-    """An ask is answered. ``idem`` tells a resend; ``peer`` and ``request`` are whom to answer, if anybody."""
+    """An ask is answered. ``idem`` tells a resend; ``peer`` and ``request`` are whom to answer, if anybody.
+
+    ``why`` is the reason of a no, or what a question is answered with (``is_words``).
+    """
 
     session: str
     seq: int
@@ -176,6 +179,7 @@ class SaveDecision:
     at: float
     peer: bytes | None
     request: int
+    is_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,9 @@ def _fate(order: e.SendAskFate, fates: list[ask_records.Fate]) -> m.ToClient:
                 ask=fate.id,
                 session=fate.session,
                 tool=fate.tool,
-                approved=fate.outcome == ask_records.APPROVED,
+                approved=fate.outcome in ask_records.YES,
             )
         outcome = fate.outcome or "is just being answered"
-        why = f" ({fate.why})" if fate.why else ""
+        why = f" ({fate.why})" if fate.why and outcome != ask_records.ANSWERED else ""
         error = AskTaken(f"The ask {fate.id} was {outcome} by {fate.by}{why}.")
     return refusal(order.request, error)

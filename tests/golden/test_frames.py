@@ -149,6 +149,7 @@ SAMPLES: list[object] = [
     m.Cancel(request=19, session="a", seq=3),
     m.ListAsks(request=20, offset=50),
     m.Decide(request=21, ask="aa11", approve=False, idem="k", why="no"),
+    m.Decide(request=21, ask="aa11", approve=True, idem="k", answer="the second"),
     m.AsksAnswer(request=20, asks=[ASK], more=False),
     m.Decided(request=21, ask="aa11", session="0123456789abcdef", tool="run_command", approved=True),
     m.Cancelled(request=19, session="0123456789abcdef", seq=3, stop_reason="cancelled"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from protocol import messages as m
 from protocol.views import HistoryRow
 from tests.simulation.violation import must
+from tests.simulation.workers import words_for
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -180,7 +181,10 @@ class Client:
             return m.ListAsks(request=number)
         ask = self.world.time.rng.choice(asks[-6:])
         approve = self.world.time.chance(0.6)
-        return m.Decide(request=number, ask=ask, approve=approve, idem=f"{self.peer!r}-{number}", why="because")
+        answer = words_for(ask) if approve != self.world.time.chance(0.05) else None  # now and then the wrong kind
+        return m.Decide(
+            request=number, ask=ask, approve=approve, idem=f"{self.peer!r}-{number}", why="because", answer=answer
+        )
 
     def _cancel(self, number: int, session: str) -> m.Request:
         waiting = [seq for seq, row in self.world.disk.sessions[session].unanswered.items() if row.reply_to is None]

@@ -27,6 +27,16 @@ def answer_to(prompt: str, turn_id: str) -> str:
     return f"{turn_id} answers: {prompt}"
 
 
+def kind_of(ask: str) -> str:
+    """Return what an ask is: one in three is a question."""
+    return "question" if int(ask, 16) % 3 == 0 else "approval"
+
+
+def words_for(ask: str) -> str | None:
+    """Return the only right answer to a question; None for what is none."""
+    return f"words for {ask}" if kind_of(ask) == "question" else None
+
+
 class Worker:
     """One process. ``disk`` keeps its outbox when it dies; everything else dies with it."""
 
@@ -318,6 +328,8 @@ class Worker:
             if ask not in running.resume.approved:
                 continue
             must(running.resume.approved[ask] == approved, "what runs is not what was approved", ask)
+            if words_for(ask) is not None:
+                must(running.resume.answers[ask] == words_for(ask), "an answer is not what was said", ask)
             intent = m.ToolIntent(
                 session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, call=ask, tool="t",
                 text="",
@@ -341,7 +353,7 @@ class Worker:
         ids = [f"{self.world.next_id():016x}" for _ in range(self.world.time.rng.choice((1, 1, 2)))]
         asks = [
             m.ToolAsk(
-                id=key, call=key, kind="approval", tool="run_command", argv=["/bin/sh", "-c", key], text=key,
+                id=key, call=key, kind=kind_of(key), tool="run_command", argv=["/bin/sh", "-c", key], text=key,
                 digest=f"digest of {key}",
             )
             for key in ids

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 TOOLS = {
     "echo": {"text": {"type": "string"}},
@@ -68,7 +69,7 @@ def call(number: object, name: str, arguments: dict) -> None:
     elif name == "env":
         text(number, os.environ.get(arguments["name"], "(not set)"))
     elif name == "cwd":
-        text(number, os.getcwd())
+        text(number, str(Path.cwd()))
     elif name == "misbehave":
         misbehave(arguments["how"], number)
     else:

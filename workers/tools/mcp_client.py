@@ -51,7 +51,7 @@ class Connection:
     @property
     def why_over(self) -> str | None:
         """Say why it cannot be used any more; None while it can."""
-        return self._why or (self._pipe.why if self._pipe is not None else None)
+        return self._why or (self._pipe.why if self._pipe is not None else self._flood.why)
 
     @property
     def pid(self) -> int | None:
@@ -94,21 +94,28 @@ class Connection:
         if self._client is None or self.why_over is not None:
             raise ToolFailed(f"{self._named} cannot be used: {self.why_over}.")
         self._flood.reset()
-        call = asyncio.ensure_future(self._client.call_tool(name, arguments, timeout_s))
+        try:
+            return await self._use(self._client, name, arguments, timeout_s)
+        except ToolFailed:
+            raise
+        except Exception as error:  # whatever a foreign server makes the library raise
+            if isinstance(error, httpx2.HTTPError):
+                self._why = self._why or f"{type(error).__name__} {error}"
+            raise ToolFailed(f"{self._named} did not do it: {self.why_over or _root(error)}.") from error
+
+    async def _use(self, client: Client, name: str, arguments: dict[str, Any], timeout_s: float) -> str:
+        call = asyncio.ensure_future(client.call_tool(name, arguments, timeout_s))
         over = asyncio.ensure_future(self._over.wait())
         try:
             await asyncio.wait({call, over}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not call.done() and not over.done():
+                if self._pipe is not None:  # as any tool that runs longer it is ended, with everything it started
+                    self._why = f"it did not answer within {timeout_s:g} s and was ended"
+                    self.end()
                 raise ToolFailed(f"It took longer than {timeout_s:g} s, which is tool_timeout_s.")
             if not call.done():
                 raise ToolFailed(f"{self._named} cannot be used any more: {self.why_over}.")
             return _text(call.result())
-        except ToolFailed:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a foreign server makes the library raise
-            if isinstance(error, httpx2.HTTPError):
-                self._why = self._why or f"{type(error).__name__} {error}"
-            raise ToolFailed(f"{self._named} did not do it: {self.why_over or _root(error)}.") from error
         finally:
             for task in (call, over):
                 task.cancel()

@@ -38,6 +38,8 @@ class Flood:
 
     def __init__(self) -> None:
         self._bytes = self._messages = 0
+        # Set when it was too much; the library does not pass on what breaks a stream.
+        self.why: str | None = None
 
     def reset(self) -> None:
         """A request begins."""
@@ -52,7 +54,8 @@ class Flood:
         self._bytes += size
         self._messages += messages
         if self._bytes > SAID_BYTES or self._messages > SAID_MESSAGES:
-            raise Flooded(f"it said more than {SAID_BYTES} bytes or {SAID_MESSAGES} messages that nobody asked for")
+            self.why = f"it said more than {SAID_BYTES} bytes or {SAID_MESSAGES} messages that nobody asked for"
+            raise Flooded(self.why)
 
 
 class Pipe:
@@ -146,18 +149,18 @@ class Pipe:
     # ---- its streams
 
     async def _hear(self, heard: "MemoryObjectSendStream[Incoming]") -> None:
-        try:
-            async with heard:
+        async with heard:  # the library fails all requests when it is closed; the reason is known before that
+            try:
                 while line := await self._reader.readline():
                     self._flood.count(len(line))
                     await heard.send(_message(line))
-            await self._reap("it closed its output")
-        except Flooded as error:
-            self._ended(str(error))
-        except ValueError:  # no end of the line within the limit
-            self._ended(f"it said a line of more than {LINE_BYTES} bytes")
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            self._ended(f"its output cannot be read: {type(error).__name__}")
+                await self._reap("it closed its output")
+            except Flooded as error:
+                self._ended(str(error))
+            except ValueError:  # no end of the line within the limit
+                self._ended(f"it said a line of more than {LINE_BYTES} bytes")
+            except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                self._ended(f"its output cannot be read: {type(error).__name__}")
 
     async def _reap(self, else_why: str) -> None:
         """One of its streams has an end: it has ended itself, or it will be ended for that."""
@@ -171,14 +174,14 @@ class Pipe:
         self._ended(else_why if code is None else f"it ended with exit code {code}")
 
     async def _say(self, to_say: "MemoryObjectReceiveStream[SessionMessage]") -> None:
-        try:
-            async with to_say:
+        async with to_say:
+            try:
                 async for message in to_say:
                     text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                     self._writer.write(f"{text}\n".encode())
                     await self._writer.drain()
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._reap("it takes no input")
+            except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await self._reap("it takes no input")
 
     def _on_stderr(self) -> None:
         try:
