@@ -16,6 +16,7 @@ from client.attachments import find_files, prompt_of
 from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
+from client.editing import fork_before
 from client.inspecting import after_kill, inspect, kill, top
 from client.inspection_text import inspection_text
 from client.lines import Lines
@@ -113,6 +114,8 @@ class Plain:
             "export": self._export,
             "type": self._type,
             "model": self._model,
+            "temperature": self._temperature,
+            "edit": self._edit,
             "session-name": self._session_name,
             "help": self._help,
         }
@@ -367,6 +370,18 @@ class Plain:
         assert answer.session is not None  # noqa: S101 - always answered with its session
         self._session = answer.session
         say(f"From the next turn on, {self._session.model} answers in {self._session.name!r}.")
+
+    async def _temperature(self, rest: str) -> None:
+        self._session = await slash.set_temperature(self._connection, self._session.id, rest)
+        degrees = self._session.temperature
+        say("It is that of the model." if degrees is None else f"It is {degrees:g}.")
+
+    async def _edit(self, rest: str) -> None:
+        seq, text = slash.what_to_edit(rest)
+        session = await fork_before(self._connection, self._session.id, seq)
+        say(f"Session {session.name!r} begins with {session.messages} messages.")
+        await self._enter(session)
+        await self._say(self._session, text)
 
     async def _session_name(self, rest: str) -> None:
         if rest:

@@ -219,12 +219,12 @@ class Wake(Request, frozen=True):
 class Mark(Request, frozen=True):
     """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type or model.
 
-    Another model counts from the next turn on.
+    Another model counts from the next turn on, as another ``temperature`` does: a number, or None for the model's own.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type", "model"]
-    value: bool | str
+    mark: Literal["pinned", "archived", "draft", "type", "model", "temperature"]
+    value: bool | str | float | None
 
 
 class Delete(Request, frozen=True):
@@ -271,7 +271,8 @@ class ImportRows(Request, frozen=True):
 class ImportSession(Request, frozen=True):
     """Make a session of the ``messages`` rows that were handed over in a batch; all of it, or nothing.
 
-    A name that is taken, or is none, gets another; a model that is not configured here is the default one.
+    A name that is taken, or is none, gets another; a model that is not configured here is the default one, and a group,
+    template or temperature that cannot be here is left out.
     """
 
     id: str
@@ -289,6 +290,9 @@ class ImportSession(Request, frozen=True):
     parent: ParentView | None
     origin: str
     messages: Seq
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 class Search(Request, frozen=True):

@@ -185,6 +185,9 @@ class Exported(View, frozen=True):
     archived: bool = False
     parent: ParentView | None = None
     origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 class FoundRow(View, frozen=True):

@@ -40,6 +40,9 @@ async def answer(
         dump(document(answered))
     elif row.text:
         say("")
+    if answered.final is not None and answered.final.left_out and not as_json:
+        left_out = answered.final.left_out
+        say(f"[the model no longer sees the first {left_out} messages; the history keeps them]", to_error=True)
     if row.stop_reason == "completed":
         return 0
     if row.error is not None:
@@ -93,4 +96,5 @@ def document(answer: Answer) -> dict[str, object]:
         "queued_ms": final.queued_ms if final else None,
         "first_piece_ms": answer.first_piece_ms,
         "duration_ms": answer.duration_ms,
+        "left_out": final.left_out if final else 0,
     }

@@ -89,6 +89,9 @@ class InsertImported:
     messages: int
     peer: bytes
     request: int
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +249,14 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type or model.
+    """What is noted on a session: pinned or archived, a prompt that is not sent yet, its type, model, temperature.
 
     A type that is only proposed comes from the prompts; nobody waits for it, so ``peer`` is empty.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model"]
-    value: bool | str
+    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model", "temperature"]
+    value: bool | str | float | None
     peer: bytes
     request: int
 

@@ -117,13 +117,14 @@ def take_in(change: InsertImported, db: sqlite3.Connection) -> Outcome:
     if not refusal:
         db.execute(
             f"INSERT INTO sessions (id, name, number, {OWN}, epoch, token_sha256, closed, archived, created_at,"  # noqa: S608 - our own words
-            " last_active_at, parent, parent_seq, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " last_active_at, parent, parent_seq, origin, grp, template, temperature)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(change.session, change.name, change.number, change.type, change.model, change.system, change.cwd),
                 *(msgspec.json.encode(change.env).decode(), epoch, digest, change.closed, change.archived),
                 *(change.created_at, change.last_active_at),
                 *((None, None) if change.parent is None else (change.parent.session, change.parent.seq)),
-                change.origin,
+                *(change.origin, change.group, change.template, change.temperature),
             ),
         )
         db.execute(

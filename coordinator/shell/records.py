@@ -325,7 +325,7 @@ def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of six words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of seven words
     if change.mark == "type":
         db.execute("UPDATE sessions SET proposed_type = NULL WHERE id = ?", (change.session,))
     return Outcome()

@@ -162,8 +162,10 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model"))
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model", "temperature"))
         value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        if mark == "temperature":
+            value = self.world.time.rng.choice((None, 0.5, 3.0))
         if mark == "type":
             value = self.world.time.rng.choice(TYPES)
         if mark == "model":

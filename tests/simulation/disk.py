@@ -70,6 +70,7 @@ class Stored:
     origin: str | None = None
     type: str = ""
     proposed_type: str | None = None
+    temperature: float | None = None
     is_named: bool = True
     model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
@@ -118,6 +119,7 @@ class Disk:
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
         self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
         row.type, row.is_named, row.model = change.type, change.is_named, change.model
+        row.temperature = change.temperature
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
@@ -138,6 +140,7 @@ class Disk:
             turns = [seq for seq in turns if seq <= last]
         own = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
         row = Stored(dataclasses.replace(source.born, at=change.at, **own), change.name, epoch=0, type=source.type)
+        row.model, row.temperature = source.model, source.temperature
         self.sessions[change.session] = row
         for seq in turns:
             self._add_turn(row, source.rows[seq - 1], source.replies[seq])
@@ -164,10 +167,11 @@ class Disk:
             return ev.Outcome(refusal="a message is missing")
         born = e.InsertSession(
             change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
-            change.env, change.created_at, b"", 0, starts=False,
+            change.env, change.created_at, b"", 0, starts=False, group=change.group, template=change.template,
+            temperature=change.temperature,
         )  # fmt: skip
         self.sessions[change.session] = row = Stored(born, change.name, epoch=self.epochs, closed=change.closed)
-        row.type = change.type
+        row.type, row.temperature = change.type, change.temperature
         row.archived, row.parent, row.origin = change.archived, change.parent, change.origin
         for seq in range(1, len(staged), 2):
             asked, answered = staged[seq], staged[seq + 1]
@@ -338,7 +342,7 @@ class Disk:
                 start_ticks=None if row.pid is None else 1,
                 leg=self.stored_leg(key),
                 pinned=row.pinned,
-                temperature=row.born.temperature,
+                temperature=row.temperature,
                 archived=row.archived,
                 draft=row.draft,
                 parent=row.parent,

@@ -83,7 +83,7 @@ class SimulatedStore:
             "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
             "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
             "pinned": False, "archived": False, "draft": "", "type": change.type, "proposed_type": None,
-            "is_named": change.is_named, "model": change.model,
+            "is_named": change.is_named, "model": change.model, "temperature": change.temperature,
         }  # fmt: skip
         self.messages[change.session] = []
         return self._bump(change) if change.starts else ev.Outcome(epoch=0)
@@ -100,7 +100,8 @@ class SimulatedStore:
             prompts = [row for row in prompts if row["seq"] <= last]
         born, kind = self.sessions[change.source]["change"], self.sessions[change.source]["type"]
         fields = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
-        self._insert_session(dataclasses.replace(born, type=kind, is_named=True, **fields))
+        own = {key: self.sessions[change.source][key] for key in ("model", "temperature")}
+        self._insert_session(dataclasses.replace(born, type=kind, is_named=True, **own, **fields))
         rows = self.messages[change.session]
         for k, row in enumerate(prompts, 1):
             rows.append(row | {"seq": 2 * k - 1, "idem": f"fork-{k}"})
@@ -119,7 +120,8 @@ class SimulatedStore:
             return ev.Outcome(refusal="A message is missing")
         born = e.InsertSession(
             change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
-            change.env, change.created_at, b"", 0, starts=False,
+            change.env, change.created_at, b"", 0, starts=False, group=change.group, template=change.template,
+            temperature=change.temperature,
         )  # fmt: skip
         self._insert_session(born)
         own = {"closed": change.closed, "archived": change.archived, "origin": change.origin, "parent": change.parent}
@@ -273,7 +275,7 @@ class SimulatedStore:
                 start_ticks=None if row["pid"] is None else 1,
                 leg=self._leg(key),
                 pinned=row["pinned"],
-                temperature=row["change"].temperature,
+                temperature=row["temperature"],
                 archived=row["archived"],
                 draft=row["draft"],
                 parent=row.get("parent"),
