@@ -187,15 +187,15 @@ class Plain:
         if self._observes:
             say("This terminal only looks; `chat-coord attach NAME` opens one to talk in.")
             return
-        session, text = target.id, prompt_of(words, Path(target.cwd))
+        session, prompt = target.id, prompt_of(words, Path(target.cwd))
         if self._is_away and session == self._session.id:
             await self._look_at(session)
         idem = new_id()
         try:
-            ack = await self._connection.submit(session, text, idem, follow=False)
+            ack = await self._connection.submit_or_retry(session, prompt, idem, follow=False)
         except CoordinatorAbsent:  # the key makes it harmless if the last one had taken it
             await start_in_background(self._home)
-            ack = await self._connection.submit(session, text, idem, follow=False)
+            ack = await self._connection.submit_or_retry(session, prompt, idem, follow=False)
         self._await(session, ack)
 
     def _await(self, session: str, ack: m.Ack) -> None:

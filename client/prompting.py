@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from client.connection import Back, Connection, Gone
+from client.core.attaching import Prompt
 from client.core.transcript import Transcript
 from protocol import messages as m
 from protocol.errors import TimedOut
@@ -29,7 +30,7 @@ class Answer:
 async def converse(
     connection: Connection,
     session: str,
-    text: str | None,
+    prompt: Prompt | None,
     idem: str,
     on_text: Callable[[str], None],
     *,
@@ -41,7 +42,7 @@ async def converse(
     Args:
         connection: an open one.
         session: name, number or id.
-        text: the prompt; None runs the last turn again.
+        prompt: what is sent; None runs the last turn again.
         idem: the key that makes a resend harmless.
         on_text: called with what to show.
         on_ask: called when the turn waits for a person's yes.
@@ -54,7 +55,7 @@ async def converse(
     begun_s = time.monotonic()
 
     def hand_over() -> Awaitable[m.Ack]:
-        return connection.submit_or_retry(session, text, idem, follow=True)
+        return connection.submit_or_retry(session, prompt, idem, follow=True)
 
     ack = await hand_over()
     transcript = Transcript()

@@ -7,6 +7,9 @@ PART_BYTES = 256 << 10
 # The largest message, assembled: a stored reply with its envelope.
 BODY_BYTES = 9 << 20
 PROMPT_BYTES = 256 << 10
+# Images of one prompt: so many, and so much together; as text they must fit into what a turn that waits is kept as.
+IMAGES = 8
+IMAGES_BYTES = 3 << 20
 REPLY_BYTES = 8 << 20
 PIECE_BYTES = 64 << 10
 NAME_CHARS = 64

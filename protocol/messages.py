@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from protocol.limits import IMAGES
 from protocol.views import (
     AskView,
     ErrorView,
@@ -109,13 +110,24 @@ class Create(Request, frozen=True):
     temperature: float | None = None
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that belongs to a prompt, as its file has it."""
+
+    media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+    data: bytes
+
+
 class Submit(Request, frozen=True):
-    """A prompt. ``idem`` makes a resend harmless; ``follow`` asks for the reply's pieces."""
+    """A prompt. ``idem`` makes a resend harmless; ``follow`` asks for the reply's pieces.
+
+    ``images`` are shown to the model with it; its text says that they are there.
+    """
 
     session: str
     idem: str
     text: str
     follow: bool
+    images: Annotated[list[Image], Meta(max_length=IMAGES)] = []
 
 
 class Retry(Request, frozen=True):
@@ -846,6 +858,7 @@ class Deliver(Message, frozen=True):
 
     seq: int
     text: str
+    images: list[Image] = []
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -928,7 +941,7 @@ class Endpoint(Message, frozen=True):
 
     ``is_small``: it is the embedded model, which needs few words and a hand against loops. ``tools`` are those that it
     is offered, with their rules; none for a model that cannot use them. ``temperature`` is None where none was set.
-    ``mcp`` are the servers of more tools.
+    ``mcp`` are the servers of more tools. ``takes_images``: it can be shown pictures.
     """
 
     provider: str
@@ -942,6 +955,7 @@ class Endpoint(Message, frozen=True):
     tool_timeout_s: float = 120.0
     temperature: float | None = None
     mcp: list[McpServer] = []
+    takes_images: bool = False
 
 
 class EndpointRefused(Message, frozen=True):

@@ -84,6 +84,16 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="Whether it is offered tools; `auto`: an endpoint is, a local model is not."),
     ] = "auto"
 
+    images: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(description="Whether it is shown images; `auto`: an endpoint is, a local model is not."),
+    ] = "auto"
+
+    @property
+    def takes_images(self) -> bool:
+        """Say whether the model is shown images."""
+        return self.provider != "local" if self.images == "auto" else self.images == "yes"
+
     @property
     def has_tools(self) -> bool:
         """Say whether the model is offered tools."""

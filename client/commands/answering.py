@@ -4,6 +4,7 @@ from pathlib import Path
 
 from client.asking import connected, get_session
 from client.connection import Connection
+from client.core.attaching import Prompt
 from client.model_ready import ensure_model
 from client.output import complain, dump, say
 from client.prompting import Answer, converse
@@ -13,7 +14,7 @@ from protocol.paths import Home
 from protocol.views import AskView
 
 
-async def hand_over(home: Home, name: str, prompt: str | None, idem: str, *, as_json: bool) -> None:
+async def hand_over(home: Home, name: str, prompt: Prompt | None, idem: str, *, as_json: bool) -> None:
     """Return as soon as the prompt is committed; None runs the last turn again."""
     async with connected(home, start=True) as connection:
         ack = await connection.submit_or_retry(name, prompt, idem, follow=False)
@@ -24,7 +25,7 @@ async def hand_over(home: Home, name: str, prompt: str | None, idem: str, *, as_
 
 
 async def answer(
-    home: Home, name: str, prompt: str | None, idem: str, timeout_s: float | None, *, as_json: bool
+    home: Home, name: str, prompt: Prompt | None, idem: str, timeout_s: float | None, *, as_json: bool
 ) -> int:
     """Stream the reply to a prompt, or to the last one again when it is None; return the exit code."""
     async with connected(home, start=True) as connection:

@@ -9,6 +9,7 @@ from client.asking import connected
 from client.attachments import prompt_of
 from client.commands.answering import answer, cwd_of, hand_over
 from client.commands.common import home_of, run
+from client.core.attaching import Prompt
 from client.editing import fork_before
 from client.options import home_option, json_option, more_help, session_argument
 from client.output import say
@@ -54,10 +55,10 @@ def command(
     """
     home = home_of(context)
     if text == "-":
-        prompt = sys.stdin.buffer.read(PROMPT_BYTES + 1).decode(errors="replace")
+        prompt = Prompt(sys.stdin.buffer.read(PROMPT_BYTES + 1).decode(errors="replace"))
     else:
         prompt = prompt_of(text, run(cwd_of(home, name)) if "@" in text else Path())
-    if not prompt.strip():
+    if not prompt.text.strip():
         raise PromptEmpty("The prompt is empty.")
     session = run(_fork(home, name, seq, new_name))
     say(f"Session {session.name!r} begins with {session.messages} messages.", to_error=True)

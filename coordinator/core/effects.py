@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import Asked, ToClient, ToolRule, TopAnswer, ToWorker
+from protocol.messages import Asked, Image, ToClient, ToolRule, TopAnswer, ToWorker
 from protocol.views import (
     ErrorView,
     ExitCard,
@@ -112,6 +112,7 @@ class InsertPrompt:
     peer: bytes
     request: int
     follow: bool
+    images: tuple[Image, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +404,15 @@ class SendContinue:
 
 
 @dataclass(frozen=True, slots=True)
+class SendPrompt:
+    """Send a worker a prompt with its images, which only the store has."""
+
+    peer: bytes
+    session: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class SendAskFate:
     """Look up what became of an ask that waits no more, and tell the client; ``idem`` tells its own resend."""
 
@@ -602,6 +612,7 @@ Effect = (
     | SendUsage
     | SendHistoryBack
     | SendContinue
+    | SendPrompt
     | SendAskFate
     | SendTurnEnd
     | SendRestore

@@ -325,7 +325,10 @@ class Machine:
             proposed_type=stored.proposed_type,
             temperature=stored.temperature,
         )
-        session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
+        session.waiting.extend(
+            Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed, has_images=p.has_images)
+            for p in stored.unanswered
+        )
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
             session.has_process = session.is_enrolled = True

@@ -52,6 +52,8 @@ class Prompt:
     said: str = ""
     unfinished_tool: str | None = None
     has_used_tools: bool = False
+    # It has images, which only the store keeps.
+    has_images: bool = False
 
 
 @dataclass(slots=True)

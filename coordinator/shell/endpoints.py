@@ -71,6 +71,7 @@ class Endpoints:
             tool_timeout_s=self._settings.tool_timeout_s,
             temperature=model.temperature,
             mcp=servers_of(self._settings.mcp, self._private) if model.has_tools else [],
+            takes_images=model.takes_images,
         )
 
     def _local_one(

@@ -1,5 +1,6 @@
 """The statement for each change and each question. Runs in the store's thread, on its connection."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
-from coordinator.shell import ask_records, copying
+from coordinator.shell import ask_records, copying, images
 from protocol.limits import BODY_BYTES, PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow, ParentView
 
@@ -24,7 +25,7 @@ SNAPSHOTS_KEPT = 2
 # A snapshot and a page go to the worker in one message, with room for what is around the texts.
 RESTORED_BYTES = BODY_BYTES - (512 << 10)
 # Tables that have rows of sessions.
-OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active")
+OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active", "images")
 
 
 # ---- birth
@@ -48,10 +49,13 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     }
     unanswered: dict[str, list[StoredPrompt]] = {}
     for row in db.execute(
-        "SELECT session, seq, text, turn_id, crashes, resumed FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
+        "SELECT session, seq, text, turn_id, crashes, resumed, EXISTS (SELECT 1 FROM images AS i"
+        " WHERE i.session = p.session AND i.seq = p.seq) AS has_images"
+        " FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
         " (SELECT 1 FROM messages AS r WHERE r.session = p.session AND r.reply_to = p.seq) ORDER BY session, seq"
     ):
-        prompt = StoredPrompt(row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"])
+        facts = (row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"], bool(row["has_images"]))
+        prompt = StoredPrompt(*facts)
         unanswered.setdefault(row["session"], []).append(prompt)
     legs = ask_records.load_legs(db)
     # Most sessions have the environment of one of a few terminals: kept once.
@@ -203,7 +207,9 @@ def _(change: e.InsertPrompt, db: sqlite3.Connection) -> Outcome:
     if known is not None:
         is_other = known["text"] != change.text
         return Outcome(seq=known["seq"], is_new=False, conflict=is_other, answered_by=known["answered_by"])
-    return _insert_prompt(db, change, change.text)
+    outcome = _insert_prompt(db, change, change.text)
+    images.insert(db, change.session, outcome.seq, change.images)
+    return outcome
 
 
 @apply.register
@@ -214,7 +220,9 @@ def _(change: e.InsertRetry, db: sqlite3.Connection) -> Outcome:
     last = db.execute(_PROMPTS + " AND p.role = 'user' ORDER BY p.seq DESC LIMIT 1", (change.session,)).fetchone()
     if last is None or last["stop_reason"] in {None, "completed"}:
         return Outcome()
-    return _insert_prompt(db, change, last["text"])
+    outcome = _insert_prompt(db, change, last["text"])
+    has_images = images.copy(db, change.session, last["seq"], outcome.seq)
+    return dataclasses.replace(outcome, has_images=has_images)
 
 
 def _insert_prompt(db: sqlite3.Connection, change: e.InsertPrompt | e.InsertRetry, text: str) -> Outcome:

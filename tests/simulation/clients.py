@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from protocol import messages as m
 from protocol.views import HistoryRow
 from tests.simulation.violation import must
-from tests.simulation.workers import words_for
+from tests.simulation.workers import PIXEL, words_for
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -138,7 +138,8 @@ class Client:
     def _submit(self, number: int, session: str) -> m.Request:
         idem, follow = self._idem(), self.world.time.chance(0.4)
         text = f"prompt {idem}.{self.world.time.rng.choice(SAYINGS)}"
-        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow)
+        images = [PIXEL] if self.world.time.chance(0.1) else []
+        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow, images=images)
 
     def _retry(self, number: int, session: str) -> m.Request:
         return m.Retry(request=number, session=session, idem=self._idem(), follow=True)

@@ -27,6 +27,7 @@ class Row:
     stop_reason: str | None = None
     crashes: int = 0
     resumed: int = 0
+    has_images: bool = False
 
 
 @dataclass(slots=True)
@@ -208,7 +209,7 @@ class Disk:
             return ev.Outcome(
                 seq=known.seq, is_new=False, conflict=is_other, answered_by=reply.seq if reply is not None else None
             )
-        return self._new_prompt(session, change.idem, change.text)
+        return self._new_prompt(session, change.idem, change.text, has_images=bool(change.images))
 
     def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
         session = self.sessions[change.session]
@@ -219,14 +220,14 @@ class Disk:
         last = next((row for row in reversed(session.rows) if row.idem is not None), None)
         if last is None or last.seq in session.unanswered or session.replies[last.seq].stop_reason == "completed":
             return ev.Outcome()
-        return self._new_prompt(session, change.idem, last.text)
+        return self._new_prompt(session, change.idem, last.text, has_images=last.has_images)
 
-    def _new_prompt(self, session: Stored, idem: str, text: str) -> ev.Outcome:
-        row = Row(len(session.rows) + 1, text, idem=idem)
+    def _new_prompt(self, session: Stored, idem: str, text: str, *, has_images: bool) -> ev.Outcome:
+        row = Row(len(session.rows) + 1, text, idem=idem, has_images=has_images)
         session.rows.append(row)
         session.idems[idem] = session.unanswered[row.seq] = row
         session.unread = False
-        return ev.Outcome(seq=row.seq, text=text)
+        return ev.Outcome(seq=row.seq, text=text, has_images=has_images)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         session = self.sessions[change.session]
@@ -336,7 +337,8 @@ class Disk:
                 last_active_at=row.born.at,
                 exit_card=row.card,
                 unanswered=tuple(
-                    ev.StoredPrompt(p.seq, p.text, p.turn_id, p.crashes, p.resumed) for p in row.unanswered.values()
+                    ev.StoredPrompt(p.seq, p.text, p.turn_id, p.crashes, p.resumed, p.has_images)
+                    for p in row.unanswered.values()
                 ),
                 pid=row.pid,
                 start_ticks=None if row.pid is None else 1,

@@ -155,6 +155,7 @@ class Invariants:
         session = self._world.workers_by_peer[peer].session
         row = self._disk.sessions[session].unanswered.get(deliver.seq)
         must(row is not None and row.text == deliver.text, "3: delivered what does not wait", peer, deliver, row)
+        must(row is None or not row.has_images, "3: delivered without its images", peer, deliver, row)
 
     def what_is_dropped_is_committed(self, order: e.DropOutbox) -> None:
         """A dead worker's outbox goes when its replies are rows."""

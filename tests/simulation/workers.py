@@ -19,6 +19,7 @@ ORPHAN_S = 900.0
 RESEND_PERMIT_S = 1.0
 # So often a request is sent that is refused for its rate.
 TRIES = 6
+PIXEL = m.Image(media_type="image/png", data=b"\x89PNG")
 USAGE = Usage(input_tokens=1, output_tokens=2)
 
 

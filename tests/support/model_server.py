@@ -24,6 +24,7 @@ class Call:
     said: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     temperature: float | None = None
+    images: list[str] = field(default_factory=list)
 
     @property
     def results(self) -> list[str]:
@@ -106,8 +107,12 @@ class ModelServer:
     def _read(self, request: BaseHTTPRequestHandler, body: dict) -> Call:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         tools = [t["function"]["name"] for t in body.get("tools", [])]
-        prompt = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
-        return Call(prompt, body["messages"], key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
+        images = [url for m in body["messages"] for url in _images(m["content"])]
+        messages = [m | {"content": _text(m["content"])} for m in body["messages"]]
+        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+        call = Call(prompt, messages, key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
+        call.images = images
+        return call
 
     def _close(self, call: Call) -> None:
         call.ended_s = call.ended_s or time.monotonic()
@@ -243,6 +248,19 @@ class ModelServer:
         request.wfile.write(body)
 
 
+def _text(content: object) -> object:
+    """A message's text; beside images it comes in parts."""
+    if not isinstance(content, list):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _images(content: object) -> list[str]:
+    """The images of a message, each as a data URL."""
+    parts = content if isinstance(content, list) else []
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+
+
 def garbage(what: str) -> bytes:
     """Return what no endpoint should send."""
     text = {
@@ -261,6 +279,7 @@ def garbage(what: str) -> bytes:
 
 def _calls(word: str, rest: str, call: Call) -> list[dict]:
     """Return the tools to call: ``use JSON`` one, ``uses JSON`` a list, once; ``loop JSON`` one again and again."""
+    rest = rest.partition("\n\n")[0]  # behind it may be what the prompt says of its files
     if word == "loop":
         return [json.loads(rest)]
     if word not in {"use", "uses"} or call.results:

@@ -210,7 +210,7 @@ class SimulatedStore:
                     conflict=row["text"] != change.text,
                     answered_by=reply and reply["seq"],
                 )
-        return self._append_prompt(change, change.text)
+        return self._append_prompt(change, change.text, has_images=bool(change.images))
 
     def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
         rows = self.messages[change.session]
@@ -221,12 +221,13 @@ class SimulatedStore:
         reply = last and next((r for r in rows if r.get("reply_to") == last["seq"]), None)
         if reply is None or reply["stop_reason"] == "completed":
             return ev.Outcome()
-        return self._append_prompt(change, last["text"])
+        return self._append_prompt(change, last["text"], has_images=last.get("has_images", False))
 
-    def _append_prompt(self, change: e.InsertPrompt | e.InsertRetry, text: str) -> ev.Outcome:
+    def _append_prompt(self, change: e.InsertPrompt | e.InsertRetry, text: str, *, has_images: bool) -> ev.Outcome:
         rows = self.messages[change.session]
-        rows.append({"seq": len(rows) + 1, "idem": change.idem, "text": text, "turn_id": None})
-        return ev.Outcome(seq=len(rows), text=text)
+        row = {"seq": len(rows) + 1, "idem": change.idem, "text": text, "turn_id": None, "has_images": has_images}
+        rows.append(row)
+        return ev.Outcome(seq=len(rows), text=text, has_images=has_images)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         self.sessions[change.session]["unread"] = change.unread
@@ -268,7 +269,14 @@ class SimulatedStore:
                 last_active_at=row["change"].at,
                 exit_card=row["card"],
                 unanswered=tuple(
-                    ev.StoredPrompt(p["seq"], p["text"], p["turn_id"], p.get("crashes", 0), p.get("resumed", 0))
+                    ev.StoredPrompt(
+                        p["seq"],
+                        p["text"],
+                        p["turn_id"],
+                        p.get("crashes", 0),
+                        p.get("resumed", 0),
+                        p.get("has_images", False),
+                    )
                     for p in self.unanswered(key)
                 ),
                 pid=row["pid"],
@@ -336,6 +344,7 @@ class Simulated:
         self.left = False
         # Turns that a worker was to go on with, and asks that the store was asked about.
         self.continued: list[e.SendContinue] = []
+        self.prompts_sent: list[e.SendPrompt] = []
         self.fates: list[e.SendAskFate] = []
         self._at_once = commits_at_once
         self._requests = 0
@@ -424,6 +433,8 @@ class Simulated:
                 self.servers_ended.append(effect)
             case e.SendContinue():
                 self.continued.append(effect)
+            case e.SendPrompt():
+                self.prompts_sent.append(effect)
             case e.SendAskFate():
                 self.fates.append(effect)
             case e.SendTurnEnd():

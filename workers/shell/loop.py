@@ -549,6 +549,9 @@ class Worker:
             if size > REPLY_BYTES:
                 raise ReplyTooLong
 
+        if running.images and not endpoint.takes_images:
+            hint = "Have another model answer: `chat-coord model set NAME MODEL`, then `chat-coord retry NAME`."
+            raise ModelFailed("model.no_images", f"The model {endpoint.model!r} takes no images.", hint=hint)
         missing = await self._servers.open(endpoint.mcp)
         for name, why in missing.items():
             self._tell_missing(running, name, why)
@@ -585,6 +588,7 @@ class Worker:
             instructions_for(session_type, own, is_small_model=endpoint.is_small),
             shown.lines,
             running.prompt if shown.lines or not shown.mark else f"{shown.mark}\n\n{running.prompt}",
+            running.images,
         )
         return await self._model.stream(
             endpoint,
