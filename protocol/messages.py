@@ -38,6 +38,10 @@ Seq = Annotated[int, Meta(ge=0, le=1 << 53)]
 Environment = Annotated[dict[str, str], Meta(max_length=512)]
 
 
+# In the place of a turn's id: this permit is for the question what a session shall be called.
+NAMING = "name"
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.upper):
     """The root of all messages."""
 
@@ -823,6 +827,13 @@ class Stacks(WorkerMessage, frozen=True):
     text: str
 
 
+class NameGiven(WorkerMessage, frozen=True):
+    """What the model would call the conversation, in its own words, and what that cost."""
+
+    text: str
+    usage: Usage
+
+
 class FetchBack(WorkerMessage, frozen=True):
     """History before a seq, newest page first; None asks for the newest."""
 
@@ -1018,6 +1029,10 @@ class Retyped(Message, frozen=True):
     system: str | None
 
 
+class NameWanted(Message, frozen=True):
+    """Ask the model what the conversation shall be called, if there is nothing else to do and a permit is free."""
+
+
 class Leave(Message, frozen=True):
     """End the process cleanly."""
 
@@ -1113,6 +1128,7 @@ WorkerSays = (
     | SnapshotTaken
     | Busy
     | Stacks
+    | NameGiven
 )
 ToWorker = (
     Welcome
@@ -1135,6 +1151,7 @@ ToWorker = (
     | ToolEnded
     | Renamed
     | Retyped
+    | NameWanted
     | Leave
     | Refused
 )

@@ -333,6 +333,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Whether a session that was given no name gets one from its first prompts."),
     ] = True
+    auto_names_by_model: Annotated[
+        bool,
+        Meta(
+            description="Whether a session without a name of its own asks its model for one after its first turn: one "
+            "short request, only when no request waits and a permit is to spare. Local models are not asked."
+        ),
+    ] = True
     name_max_length: Annotated[int, Meta(ge=16, le=64, description="Characters that a name of a session may have.")] = (
         NAME_CHARS
     )

@@ -225,13 +225,19 @@ class SaveExit:
 
 @dataclass(frozen=True, slots=True)
 class SaveName:
-    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it."""
+    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it.
+
+    One that is not ``is_final`` may be replaced by the model's once; None: it is the name that it had, and nothing is
+    decided by that. ``usage``: what it cost to ask the model, which counts to the last turn.
+    """
 
     session: str
     name: str
     peer: bytes
     request: int
     is_auto: bool = False
+    is_final: bool | None = True
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

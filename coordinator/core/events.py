@@ -94,6 +94,7 @@ class StoredSession:
     is_named: bool = True
     proposed_type: str | None = None
     temperature: float | None = None
+    has_words_for_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ How turns end whose worker died is in ``endings``.
 
 from collections.abc import Iterator
 
-from coordinator.core import governing, hooks
+from coordinator.core import governing, hooks, model_names
 from coordinator.core.effects import (
     Commit,
     DropOutbox,
@@ -307,6 +307,8 @@ def on_reply_committed(
     if world.is_draining and session.residency is Residency.LIVE:
         yield from put_to_sleep(world, session)
     yield from go_on(world, session, now_s)
+    if outcome.is_new:
+        yield from model_names.ask(world, session, reply.stop_reason)
 
 
 def _final(session: Session, turn: Turn, reply: InsertReply, outcome: Outcome, now_s: float) -> Final:

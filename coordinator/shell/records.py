@@ -24,6 +24,8 @@ PAGE_ROWS = 500
 SNAPSHOTS_KEPT = 2
 # A snapshot and a page go to the worker in one message, with room for what is around the texts.
 RESTORED_BYTES = BODY_BYTES - (512 << 10)
+# What ``named`` of a session says: it has its name for good, or one of the words of its prompts.
+FINALLY, BY_WORDS = 1, 2
 # Tables that have rows of sessions.
 OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active", "images")
 
@@ -92,6 +94,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             group=row["grp"],
             template=row["template"],
             is_named=bool(row["named"]),
+            has_words_for_name=row["named"] == BY_WORDS,
             proposed_type=row["proposed_type"],
             temperature=row["temperature"],
         )
@@ -327,7 +330,16 @@ def _(change: e.SaveExit, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
-    db.execute("UPDATE sessions SET name = ?, named = 1 WHERE id = ?", (change.name, change.session))
+    if change.is_final is not None:
+        named = FINALLY if change.is_final else BY_WORDS
+        db.execute("UPDATE sessions SET name = ?, named = ? WHERE id = ?", (change.name, named, change.session))
+    usage = change.usage
+    if usage is not None:
+        db.execute(
+            "UPDATE messages SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ? WHERE session = ?"
+            " AND seq = (SELECT max(seq) FROM messages WHERE session = ? AND reply_to IS NOT NULL)",
+            (usage.input_tokens, usage.output_tokens, change.session, change.session),
+        )
     return Outcome()
 
 

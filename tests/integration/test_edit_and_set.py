@@ -41,3 +41,25 @@ def test_a_prompt_is_asked_again_in_a_fork_and_a_sessions_model_is_set_from_a_sh
     assert product.result("model", "set", "a", "--temperature", "hot").returncode == 2
     assert product.result("model", "set", "a", "nobody").returncode == 1
     assert product.run("chat", "a", "--plain", stdin="/temperature 0.5\n/temperature\n").count("It is 0.5.") == 2
+
+
+def test_a_session_without_a_name_is_named_by_its_model_unless_a_person_was_first(product: Product, model: ModelServer):
+    model.name = "Parser Crash Fix"
+    product.run("start")
+    first, second = product.json("new")["id"], product.json("new")["id"]
+    product.run("send", first, "why does the old parser crash")
+    product.wait_session("parser-crash-fix", lambda s: s["id"] == first)
+    naming = model.calls[-1]
+
+    assert "why does the old parser crash" in naming.prompt
+    assert naming.tools == []
+    spent = product.json("usage", first)["sessions"][0]
+    assert spent["turns"] == 1
+    assert spent["output_tokens"] > len(model.name)
+
+    product.run("rename", second, "mine")
+    product.run("send", second, "why does the old parser crash")
+    product.run("send", second, "raw and again")
+
+    assert [s["name"] for s in product.sessions()] == ["parser-crash-fix", "mine"]
+    assert len(model.calls) == 4

@@ -73,6 +73,7 @@ class Stored:
     proposed_type: str | None = None
     temperature: float | None = None
     is_named: bool = True
+    has_words_for_name: bool = False
     model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
@@ -294,8 +295,10 @@ class Disk:
             case e.SaveExit():
                 row.card = change.card
             case e.SaveName():
-                must(not (change.is_auto and row.is_named), "a session that a person named was named again", change)
-                row.name, row.is_named = change.name, True
+                is_open = not row.is_named or row.has_words_for_name
+                must(not change.is_auto or is_open, "a session that a person named was named again", change)
+                if change.is_final is not None:
+                    row.name, row.is_named, row.has_words_for_name = change.name, True, not change.is_final
             case e.SaveMark():
                 setattr(row, change.mark, change.value)
                 if change.mark == "type":
@@ -353,6 +356,7 @@ class Disk:
                 template=row.born.template,
                 is_named=row.is_named,
                 proposed_type=row.proposed_type,
+                has_words_for_name=row.has_words_for_name,
             )
             for key, row in self.sessions.items()
         )

@@ -207,6 +207,7 @@ class Invariants:
             new = self._core.sessions[old.id]
             same = ("name", "number", "type", "model", "system", "cwd", "env", "messages", "exit_card")
             same += ("parent", "origin", "group", "template", "is_named", "proposed_type", "temperature")
+            same += ("has_words_for_name",)
             changed = [(what, getattr(old, what), getattr(new, what)) for what in same]
             must(all(a == b for _, a, b in changed), "5: a session came back changed", old.id, changed)
             known = [prompt.seq for prompt in new.waiting] + ([new.turn.seq] if new.turn else [])

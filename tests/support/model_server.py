@@ -46,6 +46,7 @@ class ModelServer:
         self.most_at_once = 0
         self.refusals: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.window: int | None = None  # what is longer, in characters, is refused; each counts as a token
+        self.name: str | None = None  # what it would call any conversation
         self._open: dict[int, socket.socket] = {}
         self.gate = threading.Event()  # "wait" answers its second half only when this is set
         self._lock = threading.Lock()
@@ -178,7 +179,9 @@ class ModelServer:
 
     def _pieces(self, word: str, rest: str, call: Call):
         """Yield the pieces of the reply."""
-        if word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
+        if self.name is not None and call.prompt.endswith("Name this conversation."):
+            yield self.name
+        elif word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
             number, _, tag = rest.partition(" ")
             for i in range(int(number)):
                 yield f"{tag}{i};"

@@ -149,7 +149,8 @@ class SimulatedStore:
             case e.SaveExit():
                 row["card"] = change.card
             case e.SaveName():
-                row.update(name=change.name, is_named=True)
+                if change.is_final is not None:
+                    row.update(name=change.name, is_named=True, has_words_for_name=not change.is_final)
             case e.SaveMark():
                 row[change.mark] = change.value
                 if change.mark == "type":
@@ -292,6 +293,7 @@ class SimulatedStore:
                 template=row["change"].template,
                 is_named=row["is_named"],
                 proposed_type=row["proposed_type"],
+                has_words_for_name=row.get("has_words_for_name", False),
             )
             for key, row in self.sessions.items()
         )

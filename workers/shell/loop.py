@@ -34,6 +34,7 @@ from workers.core.calls import Paused
 from workers.core.conversation import Conversation, Shown, fits_after
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
+from workers.models import naming
 from workers.models.port import Answered, ChatModel, ContextTooLong, ModelFailed, Question
 from workers.shell import stacks
 from workers.shell.children import Children
@@ -53,6 +54,9 @@ SILENCE_S = 3.0
 # Covers the start of the embedded model's server.
 ENDPOINT_S = 90.0
 RESEND_S = 0.5
+# So long a model may think about a name, and so much of what it says is looked at.
+NAMING_S = 20.0
+NAME_BYTES = 200
 # How soon a disk that took nothing is tried again.
 DISK_RETRY_S = 1.0
 EXIT_CLEAN = 0
@@ -103,6 +107,7 @@ class Worker:
         # Which endpoint and model refused a conversation, and how many bytes they take by their own count.
         self._fits: tuple[str, str, int] | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._naming: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
         self._orphan_exit_s = fork.orphan_exit_s
@@ -133,6 +138,7 @@ class Worker:
             m.ToolEnded: lambda ended: self.children.ended(ended.reason),
             m.Renamed: lambda renamed: set_title(renamed.name),
             m.Retyped: self._on_retyped,
+            m.NameWanted: self._on_name_wanted,
             m.Refused: self._on_refused,
         }
 
@@ -150,7 +156,7 @@ class Worker:
             return await self._exit
         finally:
             self._servers.end()
-            for task in (beats, self._turn):
+            for task in (beats, self._turn, self._naming):
                 if task is not None:
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError):
@@ -534,6 +540,9 @@ class Worker:
                 return started
 
     async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Answered:
+        if self._naming is not None:  # it would be in the way
+            self._naming.cancel()
+            await asyncio.wait({self._naming})
         endpoint = await self._find_endpoint()
         self._send(await self._note_start(running))
         hit("worker.started")
@@ -605,6 +614,31 @@ class Worker:
         where = Where(Path.cwd(), f"{self._session}.{self._epoch}", endpoint.tool_timeout_s)
         box = Box(endpoint.tools, where, self._journal, self._servers if endpoint.mcp else None)
         return box if box.tools else None
+
+    # ---- a name
+
+    def _on_name_wanted(self, order: m.NameWanted) -> None:
+        del order
+        if self._turns.running is None and self._naming is None and self._restoring.is_done:
+            self._naming = asyncio.create_task(self._find_name())
+
+    async def _find_name(self) -> None:
+        """Ask the model what the conversation shall be called; whatever goes wrong, nobody waits for it."""
+        said: list[str] = []
+        try:
+            endpoint = await self._find_endpoint()
+            self._permits.begin(m.NAMING)
+            question = naming.question(self._conversation.exchanges)
+            asking = self._model.stream(endpoint, question, said.append, self._permits)
+            answered = await asyncio.wait_for(asking, NAMING_S)
+        except (ModelFailed, TimeoutError) as failure:
+            log.info("no name", extra={"reason": str(failure)})
+        else:
+            text = cut("".join(said), NAME_BYTES)
+            self._send(m.NameGiven(session=self._session, epoch=self._epoch, text=text, usage=answered.usage))
+        finally:
+            self._permits.end()
+            self._naming = None
 
     def _tell_missing(self, running: Running, name: str, why: str) -> None:
         """A server of tools cannot be used: say so to whoever looks on."""
