@@ -42,8 +42,9 @@ from workers.models.port import ModelFailed  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls  # noqa: E402
 from workers.models.warm_up import warm_up  # noqa: E402
 from workers.rehearsal import rehearse  # noqa: E402
-from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
+from workers.tools.box import Box, Silence, Where  # noqa: E402
 from workers.tools.mcp_servers import import_mcp  # noqa: E402
+from workers.tools.offered import OFFERED  # noqa: E402
 
 # So many workers are forked before anybody needs them: a fork of this much memory and a loop take 5 ms of the 12 until
 # a session answers. They are made when nothing was asked for a while; a crowd that comes at once is forked as it comes.

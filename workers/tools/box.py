@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from protocol.limits import ARGUMENTS_BYTES, COMMAND_BYTES
 from protocol.messages import ToolRule
@@ -19,6 +19,7 @@ from workers.core.calls import QUESTION, Call, NeedsYes, Refusal, Tool
 from workers.tools import command, fetch, files
 from workers.tools.files import ToolFailed
 from workers.tools.mcp_servers import Remote, Servers
+from workers.tools.offered import TOOLS
 from workers.tools.output import bounded
 from workers.tools.rules import ArgumentBad, Place, resolve, rule_for
 
@@ -52,43 +53,6 @@ class Where:
     cwd: Path
     mark: str
     timeout_s: float
-
-
-def _text(**described: str) -> dict[str, Any]:
-    properties = {name: {"type": "string", "description": text} for name, text in described.items()}
-    return {"type": "object", "properties": properties, "required": list(described), "additionalProperties": False}
-
-
-PATH = "Absolute, or relative to the working directory."
-TOOLS = {
-    tool.name: tool
-    for tool in (
-        Tool("read_file", "Read a text file.", _text(path=PATH)),
-        Tool("list_directory", "List a directory.", _text(path=PATH)),
-        Tool(
-            "search_text",
-            "Find the lines that hold a text, as it stands, in a file or in all files below a directory.",
-            _text(pattern="The text to look for; no regular expression.", path=PATH),
-        ),
-        Tool("write_file", "Write a text file, replacing what it holds.", _text(path=PATH, text="The whole new text.")),
-        Tool(
-            "run_command",
-            "Run a command line with /bin/sh in the working directory and return its output. It gets no input, and "
-            "what it leaves running is ended.",
-            _text(command="The command line."),
-        ),
-        Tool("fetch_url", "Fetch an http or https address and return its text.", _text(url="The address.")),
-        Tool(
-            QUESTION,
-            "Ask the person something that only they can know or decide, and wait for their answer.",
-            _text(question="The question, with what they need to know to answer it."),
-        ),
-    )
-}
-
-
-# Everything, for the warm-up.
-OFFERED = {name: ToolRule(rule="ask") for name in TOOLS}
 
 
 class Silence:
