@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from client.core.attaching import Prompt
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import (
@@ -161,11 +160,13 @@ class Connection:
         order = m.Retry(request=self.number(), session=session, idem=idem, follow=follow)
         return await self.ask(order, m.Ack)
 
-    async def submit_or_retry(self, session: str, prompt: Prompt | None, idem: str, *, follow: bool) -> m.Ack:
+    async def submit_or_retry(
+        self, session: str, text: str | None, idem: str, *, follow: bool, images: Sequence[m.Image] = ()
+    ) -> m.Ack:
         """Submit a prompt, or retry when there is none."""
-        if prompt is None:
+        if text is None:
             return await self.retry(session, idem, follow=follow)
-        return await self.submit(session, prompt.text, idem, follow=follow, images=prompt.images)
+        return await self.submit(session, text, idem, follow=follow, images=images)
 
     async def history(self, session: str, *, after_seq: int = 0, view: bool = False) -> AsyncIterator[m.History]:
         """Yield a conversation page by page."""

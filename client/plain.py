@@ -192,10 +192,10 @@ class Plain:
             await self._look_at(session)
         idem = new_id()
         try:
-            ack = await self._connection.submit_or_retry(session, prompt, idem, follow=False)
+            ack = await self._connection.submit(session, prompt.text, idem, follow=False, images=prompt.images)
         except CoordinatorAbsent:  # the key makes it harmless if the last one had taken it
             await start_in_background(self._home)
-            ack = await self._connection.submit_or_retry(session, prompt, idem, follow=False)
+            ack = await self._connection.submit(session, prompt.text, idem, follow=False, images=prompt.images)
         self._await(session, ack)
 
     def _await(self, session: str, ack: m.Ack) -> None:

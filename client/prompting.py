@@ -55,7 +55,9 @@ async def converse(
     begun_s = time.monotonic()
 
     def hand_over() -> Awaitable[m.Ack]:
-        return connection.submit_or_retry(session, prompt, idem, follow=True)
+        if prompt is None:
+            return connection.retry(session, idem, follow=True)
+        return connection.submit(session, prompt.text, idem, follow=True, images=prompt.images)
 
     ack = await hand_over()
     transcript = Transcript()

@@ -1,5 +1,6 @@
 """What ``send`` and ``retry`` share: hand a prompt over, show the reply, say how the turn ended."""
 
+import sys
 from pathlib import Path
 
 from client.asking import connected, get_session
@@ -9,7 +10,8 @@ from client.model_ready import ensure_model
 from client.output import complain, dump, say
 from client.prompting import Answer, converse
 from protocol.embedded import is_pulled
-from protocol.errors import EXIT_NO, RemoteError
+from protocol.errors import EXIT_NO, PromptTooLarge, RemoteError
+from protocol.limits import PROMPT_BYTES
 from protocol.paths import Home
 from protocol.views import AskView
 
@@ -17,7 +19,8 @@ from protocol.views import AskView
 async def hand_over(home: Home, name: str, prompt: Prompt | None, idem: str, *, as_json: bool) -> None:
     """Return as soon as the prompt is committed; None runs the last turn again."""
     async with connected(home, start=True) as connection:
-        ack = await connection.submit_or_retry(name, prompt, idem, follow=False)
+        text, images = (None, ()) if prompt is None else (prompt.text, prompt.images)
+        ack = await connection.submit_or_retry(name, text, idem, follow=False, images=images)
     if as_json:
         dump({"session": ack.session, "seq": ack.seq})
     else:
@@ -62,6 +65,18 @@ def tell_ask(ask: AskView) -> None:
         return
     say(f"\n{ask.name} wants to use {ask.tool}:\n{ask.text}", to_error=True)
     say(f"It waits for your yes: chat-coord approve {ask.id}  (or: chat-coord deny {ask.id} [WHY])", to_error=True)
+
+
+def read_prompt() -> str:
+    """Return what comes through standard input, as it is.
+
+    Raises:
+        PromptTooLarge: it is more than a prompt may be.
+    """
+    raw = sys.stdin.buffer.read(PROMPT_BYTES + 1)
+    if len(raw) > PROMPT_BYTES:
+        raise PromptTooLarge(f"The prompt is larger than {PROMPT_BYTES} bytes, which are allowed.")
+    return raw.decode(errors="replace")
 
 
 async def cwd_of(home: Home, name: str) -> Path:

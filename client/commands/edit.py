@@ -1,13 +1,12 @@
 """``chat-coord edit``."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from client.asking import connected
 from client.attachments import prompt_of
-from client.commands.answering import answer, cwd_of, hand_over
+from client.commands.answering import answer, cwd_of, hand_over, read_prompt
 from client.commands.common import home_of, run
 from client.core.attaching import Prompt
 from client.editing import fork_before
@@ -15,7 +14,6 @@ from client.options import home_option, json_option, more_help, session_argument
 from client.output import say
 from protocol.errors import PromptEmpty
 from protocol.ids import new_id
-from protocol.limits import PROMPT_BYTES
 from protocol.paths import Home
 from protocol.views import SessionView
 
@@ -55,7 +53,7 @@ def command(
     """
     home = home_of(context)
     if text == "-":
-        prompt = Prompt(sys.stdin.buffer.read(PROMPT_BYTES + 1).decode(errors="replace"))
+        prompt = Prompt(read_prompt())
     else:
         prompt = prompt_of(text, run(cwd_of(home, name)) if "@" in text else Path())
     if not prompt.text.strip():

@@ -1,19 +1,17 @@
 """``chat-coord send``."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from client.attachments import attach, prompt_of, read_files
-from client.commands.answering import answer, cwd_of, hand_over
+from client.commands.answering import answer, cwd_of, hand_over, read_prompt
 from client.commands.common import home_of, run
 from client.commands.group_sending import send_to_group
 from client.core.attaching import Prompt, mentions
 from client.options import home_option, json_option, maybe_session_argument, more_help
-from protocol.errors import PromptEmpty, PromptTooLarge
+from protocol.errors import PromptEmpty
 from protocol.ids import new_id
-from protocol.limits import PROMPT_BYTES
 
 
 @click.command(
@@ -67,7 +65,7 @@ def command(
     key = new_id() if idem is None else idem
 
     def prompt_for(cwd: Path) -> Prompt:
-        prompt = attach(_read_prompt(), files) if words == "-" else prompt_of(words, cwd, files)
+        prompt = attach(read_prompt(), files) if words == "-" else prompt_of(words, cwd, files)
         if not prompt.text.strip():
             raise PromptEmpty("The prompt is empty.")
         return prompt
@@ -97,10 +95,3 @@ def _words(context: click.Context, name: str | None, text: str | None, group: st
     if words is None and not has_files:
         raise click.UsageError("Missing argument 'TEXT'.", context)
     return words or ""
-
-
-def _read_prompt() -> str:
-    raw = sys.stdin.buffer.read(PROMPT_BYTES + 1)
-    if len(raw) > PROMPT_BYTES:
-        raise PromptTooLarge(f"The prompt is larger than {PROMPT_BYTES} bytes, which are allowed.")
-    return raw.decode(errors="replace")
