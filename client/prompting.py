@@ -35,6 +35,7 @@ async def converse(
     on_text: Callable[[str], None],
     *,
     on_ask: Callable[[AskView], None],
+    on_note: Callable[[m.ToolActivity], None] = lambda _: None,
     timeout_s: float | None = None,
 ) -> Answer:
     """Send a prompt and wait for its reply, showing it as it comes.
@@ -46,6 +47,7 @@ async def converse(
         idem: the key that makes a resend harmless.
         on_text: called with what to show.
         on_ask: called when the turn waits for a person's yes.
+        on_note: called when something is to be known of the turn's tools as a whole, such as a server that is missing.
         timeout_s: how long to wait for the reply; None is for ever.
 
     Raises:
@@ -65,7 +67,10 @@ async def converse(
 
     told: set[str] = set()
 
-    def show(piece: str | AskView) -> None:
+    def show(piece: str | AskView | m.ToolActivity) -> None:
+        if isinstance(piece, m.ToolActivity):
+            on_note(piece)
+            return
         if isinstance(piece, AskView):
             if piece.id not in told:
                 told.add(piece.id)
@@ -97,7 +102,7 @@ async def _until_final(
     ack: m.Ack,
     hand_over: Callable[[], Awaitable[m.Ack]],
     transcript: Transcript,
-    show: Callable[[str | AskView], None],
+    show: Callable[[str | AskView | m.ToolActivity], None],
 ) -> m.Final | None:
     if ack.answered_by is not None:
         return None
@@ -119,13 +124,17 @@ async def _until_final(
                 return None
             continue
         if (
-            isinstance(pushed, m.Changed | m.StoreState | m.AskResolved | m.ToolActivity | Gone)
+            isinstance(pushed, m.Changed | m.StoreState | m.AskResolved | Gone)
             or pushed.session != ack.session
             or pushed.seq != ack.seq
         ):
             continue
         if isinstance(pushed, m.Final):
             return pushed
+        if isinstance(pushed, m.ToolActivity):
+            if not pushed.call:
+                show(pushed)
+            continue
         if isinstance(pushed, m.Asking):
             show(pushed.ask)
             continue

@@ -12,6 +12,7 @@ from client.prompting import Answer, converse
 from protocol.embedded import is_pulled
 from protocol.errors import EXIT_NO, PromptTooLarge, RemoteError
 from protocol.limits import PROMPT_BYTES
+from protocol.messages import ToolActivity
 from protocol.paths import Home
 from protocol.views import AskView
 
@@ -38,7 +39,9 @@ async def answer(
             if not as_json:
                 say(text, end="")
 
-        answered = await converse(connection, name, prompt, idem, show, on_ask=tell_ask, timeout_s=timeout_s)
+        answered = await converse(
+            connection, name, prompt, idem, show, on_ask=tell_ask, on_note=tell_note, timeout_s=timeout_s
+        )
     row = answered.row
     if as_json:
         dump(document(answered))
@@ -65,6 +68,11 @@ def tell_ask(ask: AskView) -> None:
         return
     say(f"\n{ask.name} wants to use {ask.tool}:\n{ask.text}", to_error=True)
     say(f"It waits for your yes: chat-coord approve {ask.id}  (or: chat-coord deny {ask.id} [WHY])", to_error=True)
+
+
+def tell_note(note: ToolActivity) -> None:
+    """Say on standard error what a turn goes without."""
+    say(f"[{note.tool}: {note.text}]", to_error=True)
 
 
 def read_prompt() -> str:

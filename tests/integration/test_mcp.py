@@ -55,7 +55,9 @@ def test_a_tool_of_a_server_is_asked_for_survives_everything_and_runs_once(produ
     product.run("approve", ask["id"])
     wait_for(lambda: product.json("history", "a")[-1]["text"].endswith("[once]"))
 
-    assert product.json("send", "a", use("test__cwd"))["reply"].endswith(f"[{folder}]")
+    told = product.result("send", "a", use("test__cwd"))
+    assert told.stdout.endswith(f"[{folder}]\n")
+    assert "[mcp dead: its tools are missing: it ended with exit code 1; it said: I cannot start]" in told.stderr
     secret = product.json("send", "a", use("test__env", name="FOR_THE_SERVER"))["reply"]
     assert secret.endswith("[canary-for-the-server]")
     assert product.json("send", "a", use("test__env", name="OPENAI_API_KEY"))["reply"].endswith("[(not set)]")
