@@ -76,13 +76,22 @@ async def all_asks(connection: Connection) -> list[AskView]:
             return asks
 
 
-async def decide(connection: Connection, ask: str, *, approve: bool, why: str = "") -> m.Decided:
+async def decide(
+    connection: Connection, ask: str, *, approve: bool, why: str = "", answer: str | None = None
+) -> m.Decided:
     """Answer an ask; when this returns it is committed.
 
+    Args:
+        connection: an open one.
+        ask: its id, or the beginning of it.
+        approve: yes, or no.
+        why: the reason of a no.
+        answer: the words that a question wants.
+
     Raises:
-        RemoteError: there is none, or somebody answered it before.
+        RemoteError: there is none, it wants something else, or somebody answered it before.
     """
-    order = m.Decide(request=connection.number(), ask=ask, approve=approve, idem=new_id(), why=why)
+    order = m.Decide(request=connection.number(), ask=ask, approve=approve, idem=new_id(), why=why, answer=answer)
     return await connection.ask(order, m.Decided)
 
 

@@ -9,6 +9,9 @@ from protocol import messages as m
 from protocol.terminal_safe import clean, clean_line
 from protocol.views import AskView
 
+# How much of an id, in hexadecimal, is meant as one.
+PREFIX_CHARS = 4
+
 
 class Asks:
     """The commands and messages about asks of one terminal.
@@ -39,6 +42,25 @@ class Asks:
     async def approve(self, rest: str) -> None:
         """Say yes."""
         await self._decide(rest, "", approve=True)
+
+    async def answer(self, rest: str) -> None:
+        """Answer a question: of this session, or the one whose id comes first."""
+        questions = [ask for ask in await all_asks(self._connection) if ask.kind == "question"]
+        first, _, words = rest.partition(" ")
+        named = [ask for ask in questions if len(first) >= PREFIX_CHARS and ask.id.startswith(first)]
+        here = [ask for ask in questions if ask.session == self._session()]
+        if len(named) == 1 and words.strip():
+            ask, text = named[0], words.strip()
+        elif len(here) == 1:
+            ask, text = here[0], rest
+        else:
+            say("Say which one, /answer ID TEXT; /inbox shows them." if here else "This session asks nothing.")
+            return
+        if not text:
+            say("Say what: /answer TEXT.")
+            return
+        await decide(self._connection, ask.id, approve=True, answer=text)
+        self._aside("[answered]")
 
     async def deny(self, rest: str) -> None:
         """Say no, perhaps why."""
@@ -86,5 +108,8 @@ class Asks:
         if ask.id in self._shown:
             return
         self._shown.add(ask.id)
-        self._aside(f"[{clean_line(ask.tool)} needs your yes: /approve, or /deny WHY]")
+        if ask.kind == "question":
+            self._aside("[it asks you something: /answer TEXT, or /deny WHY]")
+        else:
+            self._aside(f"[{clean_line(ask.tool)} needs your yes: /approve, or /deny WHY]")
         self._aside("\n".join(f"    {line}" for line in clean(ask.text).splitlines()))

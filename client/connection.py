@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -134,7 +134,9 @@ class Connection:
         finally:
             self._answers.pop(request.request, None)
 
-    async def submit(self, session: str, text: str, idem: str, *, follow: bool) -> m.Ack:
+    async def submit(
+        self, session: str, text: str, idem: str, *, follow: bool, images: Sequence[m.Image] = ()
+    ) -> m.Ack:
         """Hand over a prompt; when this returns it is committed.
 
         Raises:
@@ -144,7 +146,9 @@ class Connection:
         size = len(text.encode(errors="surrogatepass"))
         if size > PROMPT_BYTES:
             raise PromptTooLarge(f"The prompt has {size} bytes; {PROMPT_BYTES} are allowed.", limit=PROMPT_BYTES)
-        order = m.Submit(request=self.number(), session=session, idem=idem, text=text, follow=follow)
+        order = m.Submit(
+            request=self.number(), session=session, idem=idem, text=text, follow=follow, images=list(images)
+        )
         return await self.ask(order, m.Ack)
 
     async def retry(self, session: str, idem: str, *, follow: bool) -> m.Ack:
@@ -156,11 +160,13 @@ class Connection:
         order = m.Retry(request=self.number(), session=session, idem=idem, follow=follow)
         return await self.ask(order, m.Ack)
 
-    async def submit_or_retry(self, session: str, text: str | None, idem: str, *, follow: bool) -> m.Ack:
+    async def submit_or_retry(
+        self, session: str, text: str | None, idem: str, *, follow: bool, images: Sequence[m.Image] = ()
+    ) -> m.Ack:
         """Submit a prompt, or retry when there is none."""
         if text is None:
             return await self.retry(session, idem, follow=follow)
-        return await self.submit(session, text, idem, follow=follow)
+        return await self.submit(session, text, idem, follow=follow, images=images)
 
     async def history(self, session: str, *, after_seq: int = 0, view: bool = False) -> AsyncIterator[m.History]:
         """Yield a conversation page by page."""

@@ -108,11 +108,16 @@ async def bring_in(connection: Connection, home: Home, given: Exported) -> Broug
         parent=given.parent,
         origin=origin,
         messages=len(rows),
+        group=given.group,
+        template=given.template,
+        temperature=given.temperature,
     )
     made = (await connection.ask(make, m.SessionAnswer, within_s=MAKE_S)).session
     assert made is not None  # noqa: S101 - an import is always answered with its session
     if given.model and made.model != given.model:
         notes.append(f"the model {given.model} is not configured here, so it has {made.model}")
+    if given.template and made.template is None:
+        notes.append(f"the template {given.template} is not configured here")
     if given.missing:
         notes.append(f"the export lacked {given.missing}")
     return Brought(made, is_new=made.id == make.id, origin=origin, notes=notes)

@@ -80,9 +80,11 @@ def state_word(session: SessionView) -> str:
 
 def ask_text(ask: AskView) -> str:
     """Return an ask for people: who wants what, whole, and how to answer."""
-    head = f"{ask.id}  {ask.name} wants {ask.tool}, {age(ask.since)}"
+    is_question = ask.kind == "question"
+    head = f"{ask.id}  {ask.name} {'asks you' if is_question else f'wants {ask.tool}'}, {age(ask.since)}"
     body = "\n".join(f"    {line}" for line in clean(ask.text).splitlines())
-    return f"{clean_line(head)}\n{body}\n  chat-coord approve {clean_line(ask.id)}"
+    how = f'answer {ask.id} "…"' if is_question else f"approve {ask.id}"
+    return f"{clean_line(head)}\n{body}\n  chat-coord {clean_line(how)}"
 
 
 def found_text(found: Found) -> str:

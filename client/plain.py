@@ -16,6 +16,7 @@ from client.attachments import find_files, prompt_of
 from client.connection import Back, Connection, Gone
 from client.core.input_router import COMMANDS, Command, Nothing, Say, SayTo, Unknown, route
 from client.core.transcript import Transcript
+from client.editing import fork_before
 from client.inspecting import after_kill, inspect, kill, top
 from client.inspection_text import inspection_text
 from client.lines import Lines
@@ -39,7 +40,7 @@ LISTENER_END_S = 0.2
 LEARNT_MESSAGES = 6
 # States of other sessions that a person is told about.
 ANNOUNCED = {
-    "requires_action": "waits for your yes: /inbox",
+    "requires_action": "waits for you: /inbox",
     "unread": "has an answer for you",
     "failed": "has failed",
     "backoff": "crashed and is being restarted",
@@ -92,6 +93,7 @@ class Plain:
             "retry": self._retry,
             "inbox": self._asks.inbox,
             "approve": self._asks.approve,
+            "answer": self._asks.answer,
             "deny": self._asks.deny,
             "cancel": self._asks.cancel,
             "switch": self._switch,
@@ -112,6 +114,8 @@ class Plain:
             "export": self._export,
             "type": self._type,
             "model": self._model,
+            "temperature": self._temperature,
+            "edit": self._edit,
             "session-name": self._session_name,
             "help": self._help,
         }
@@ -183,15 +187,15 @@ class Plain:
         if self._observes:
             say("This terminal only looks; `chat-coord attach NAME` opens one to talk in.")
             return
-        session, text = target.id, prompt_of(words, Path(target.cwd))
+        session, prompt = target.id, prompt_of(words, Path(target.cwd))
         if self._is_away and session == self._session.id:
             await self._look_at(session)
         idem = new_id()
         try:
-            ack = await self._connection.submit(session, text, idem, follow=False)
+            ack = await self._connection.submit(session, prompt.text, idem, follow=False, images=prompt.images)
         except CoordinatorAbsent:  # the key makes it harmless if the last one had taken it
             await start_in_background(self._home)
-            ack = await self._connection.submit(session, text, idem, follow=False)
+            ack = await self._connection.submit(session, prompt.text, idem, follow=False, images=prompt.images)
         self._await(session, ack)
 
     def _await(self, session: str, ack: m.Ack) -> None:
@@ -366,6 +370,18 @@ class Plain:
         assert answer.session is not None  # noqa: S101 - always answered with its session
         self._session = answer.session
         say(f"From the next turn on, {self._session.model} answers in {self._session.name!r}.")
+
+    async def _temperature(self, rest: str) -> None:
+        self._session = await slash.set_temperature(self._connection, self._session.id, rest)
+        degrees = self._session.temperature
+        say("It is that of the model." if degrees is None else f"It is {degrees:g}.")
+
+    async def _edit(self, rest: str) -> None:
+        seq, text = slash.what_to_edit(rest)
+        session = await fork_before(self._connection, self._session.id, seq)
+        say(f"Session {session.name!r} begins with {session.messages} messages.")
+        await self._enter(session)
+        await self._say(self._session, text)
 
     async def _session_name(self, rest: str) -> None:
         if rest:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from client.connection import Back, Connection, Gone
+from client.core.attaching import Prompt
 from client.core.transcript import Transcript
 from protocol import messages as m
 from protocol.errors import TimedOut
@@ -29,11 +30,12 @@ class Answer:
 async def converse(
     connection: Connection,
     session: str,
-    text: str | None,
+    prompt: Prompt | None,
     idem: str,
     on_text: Callable[[str], None],
     *,
     on_ask: Callable[[AskView], None],
+    on_note: Callable[[m.ToolActivity], None] = lambda _: None,
     timeout_s: float | None = None,
 ) -> Answer:
     """Send a prompt and wait for its reply, showing it as it comes.
@@ -41,10 +43,11 @@ async def converse(
     Args:
         connection: an open one.
         session: name, number or id.
-        text: the prompt; None runs the last turn again.
+        prompt: what is sent; None runs the last turn again.
         idem: the key that makes a resend harmless.
         on_text: called with what to show.
         on_ask: called when the turn waits for a person's yes.
+        on_note: called when something is to be known of the turn's tools as a whole, such as a server that is missing.
         timeout_s: how long to wait for the reply; None is for ever.
 
     Raises:
@@ -54,7 +57,9 @@ async def converse(
     begun_s = time.monotonic()
 
     def hand_over() -> Awaitable[m.Ack]:
-        return connection.submit_or_retry(session, text, idem, follow=True)
+        if prompt is None:
+            return connection.retry(session, idem, follow=True)
+        return connection.submit(session, prompt.text, idem, follow=True, images=prompt.images)
 
     ack = await hand_over()
     transcript = Transcript()
@@ -62,7 +67,10 @@ async def converse(
 
     told: set[str] = set()
 
-    def show(piece: str | AskView) -> None:
+    def show(piece: str | AskView | m.ToolActivity) -> None:
+        if isinstance(piece, m.ToolActivity):
+            on_note(piece)
+            return
         if isinstance(piece, AskView):
             if piece.id not in told:
                 told.add(piece.id)
@@ -94,7 +102,7 @@ async def _until_final(
     ack: m.Ack,
     hand_over: Callable[[], Awaitable[m.Ack]],
     transcript: Transcript,
-    show: Callable[[str | AskView], None],
+    show: Callable[[str | AskView | m.ToolActivity], None],
 ) -> m.Final | None:
     if ack.answered_by is not None:
         return None
@@ -116,13 +124,17 @@ async def _until_final(
                 return None
             continue
         if (
-            isinstance(pushed, m.Changed | m.StoreState | m.AskResolved | m.ToolActivity | Gone)
+            isinstance(pushed, m.Changed | m.StoreState | m.AskResolved | Gone)
             or pushed.session != ack.session
             or pushed.seq != ack.seq
         ):
             continue
         if isinstance(pushed, m.Final):
             return pushed
+        if isinstance(pushed, m.ToolActivity):
+            if not pushed.call:
+                show(pushed)
+            continue
         if isinstance(pushed, m.Asking):
             show(pushed.ask)
             continue

@@ -10,6 +10,7 @@ from client.output import found_text
 from protocol import messages as m
 from protocol.errors import ValueIllegal
 from protocol.ids import new_id
+from protocol.limits import MOST_TEMPERATURE
 from protocol.terminal_safe import clean_line
 from protocol.views import SESSION_TYPES, Exported, SessionView
 
@@ -51,6 +52,42 @@ async def set_type(connection: Connection, session: str, rest: str) -> SessionVi
         found = (await connection.ask(order, m.SessionAnswer)).session
     assert found is not None  # noqa: S101 - both are answered with the session
     return found
+
+
+async def set_temperature(connection: Connection, session: str, rest: str) -> SessionView:
+    """Change how freely a session's model chooses, or only look when nothing was typed.
+
+    Raises:
+        ValueIllegal: that is no temperature.
+        RemoteError: the answer is no.
+    """
+    if not rest:
+        found = await get_session(connection, session)
+    else:
+        try:
+            value = None if rest == "default" else float(rest)
+        except ValueError:
+            hint = f"A number from 0 to {MOST_TEMPERATURE:g}, or: default."
+            raise ValueIllegal(f"{rest[:32]!r} is no temperature.", hint=hint) from None
+        order = m.Mark(request=connection.number(), session=session, mark="temperature", value=value)
+        found = (await connection.ask(order, m.SessionAnswer)).session
+    assert found is not None  # noqa: S101 - both are answered with the session
+    return found
+
+
+def what_to_edit(rest: str) -> tuple[int | None, str]:
+    """Return which prompt was meant, None for the last one, and the text for its place.
+
+    Raises:
+        ValueIllegal: there is no text.
+    """
+    first, _, text = rest.partition(" ")
+    number = first[1:]
+    is_numbered = first.startswith("#") and number.isascii() and number.isdigit() and len(number) < SEQ_DIGITS
+    seq, text = (int(number), text.strip()) if is_numbered else (None, rest)
+    if not text:
+        raise ValueIllegal("There is nothing to ask instead.", hint="/edit TEXT, or /edit #3 TEXT.")
+    return seq, text
 
 
 async def look_for(connection: Connection, rest: str) -> str:

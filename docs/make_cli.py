@@ -11,6 +11,7 @@ import click
 
 from client.cli import commands
 from coordinator.core.lifecycle import RESIDENCY, WORK, Residency, Work
+from protocol.mcp_settings import McpSettings
 from protocol.settings import (
     NESTING,
     TABLES,
@@ -64,6 +65,7 @@ def settings_table() -> str:
     for table, one in (("types", TypeSettings()), ("templates", TemplateSettings())):
         fields = [key for key in one.__struct_fields__ if key != "tools"]
         values |= {f"{table}.NAME.{key}": getattr(one, key) for key in fields}
+    values |= {f"mcp.NAME.{key}": getattr(McpSettings(), key) for key in McpSettings.__struct_fields__}
     for table in sorted(NESTING, reverse=True):
         values[f"{table}.NAME.tools.TOOL.rule"] = None
     for key, value in values.items():

@@ -172,6 +172,13 @@ class PromptTooLarge(ChatCoordError):
     hint = "Shorten it, or put the text into a file and say where it is."
 
 
+class ImagesNotTaken(ChatCoordError):
+    """The session's model cannot be shown images."""
+
+    code = "model.no_images"
+    hint = 'Choose another one, `chat-coord model set NAME MODEL`; or, if it can, images = "yes" in its table.'
+
+
 class AttachmentBad(ChatCoordError):
     """A file cannot be put into a prompt."""
 

@@ -3,8 +3,9 @@
 import importlib.util
 import sys
 
-# By provider: the module that must be there, and what pip is told to bring it.
-EXTRAS = {"anthropic": ("anthropic", "pydantic-ai-slim[anthropic]")}
+# By provider: the module that must be there, and what pip is told to bring it. ``mcp`` is for servers of tools.
+MCP = "mcp"
+EXTRAS = {"anthropic": ("anthropic", "pydantic-ai-slim[anthropic]"), MCP: ("mcp", "mcp>=2.3")}
 
 
 def is_installed(provider: str) -> bool:

@@ -7,6 +7,9 @@ PART_BYTES = 256 << 10
 # The largest message, assembled: a stored reply with its envelope.
 BODY_BYTES = 9 << 20
 PROMPT_BYTES = 256 << 10
+# Images of one prompt: so many, and so much together; as text they must fit into what a turn that waits is kept as.
+IMAGES = 8
+IMAGES_BYTES = 3 << 20
 REPLY_BYTES = 8 << 20
 PIECE_BYTES = 64 << 10
 NAME_CHARS = 64
@@ -20,6 +23,8 @@ STATE_BYTES = 6 << 20
 # What lists show of an ask; `inbox` has it whole.
 ASK_TEXT_BYTES = 1 << 10
 WHY_BYTES = 2 << 10
+# What a person answers to a question.
+ANSWER_BYTES = 64 << 10
 SYSTEM_BYTES = 64 << 10
 # As the OpenAI protocol has it.
 MOST_TEMPERATURE = 2.0

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from protocol.limits import IMAGES
 from protocol.views import (
     AskView,
     ErrorView,
@@ -35,6 +36,10 @@ PROTOCOL_VERSION = 1
 Seq = Annotated[int, Meta(ge=0, le=1 << 53)]
 # Bounded before it is built: a frame of 1 MiB could hold a quarter of a million empty entries.
 Environment = Annotated[dict[str, str], Meta(max_length=512)]
+
+
+# In the place of a turn's id: this permit is for the question what a session shall be called.
+NAMING = "name"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.upper):
@@ -109,13 +114,24 @@ class Create(Request, frozen=True):
     temperature: float | None = None
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that belongs to a prompt, as its file has it."""
+
+    media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+    data: bytes
+
+
 class Submit(Request, frozen=True):
-    """A prompt. ``idem`` makes a resend harmless; ``follow`` asks for the reply's pieces."""
+    """A prompt. ``idem`` makes a resend harmless; ``follow`` asks for the reply's pieces.
+
+    ``images`` are shown to the model with it; its text says that they are there.
+    """
 
     session: str
     idem: str
     text: str
     follow: bool
+    images: Annotated[list[Image], Meta(max_length=IMAGES)] = []
 
 
 class Retry(Request, frozen=True):
@@ -182,12 +198,16 @@ class ListAsks(Request, frozen=True):
 
 
 class Decide(Request, frozen=True):
-    """Yes or no to an ask, by its id or a beginning of it. ``idem`` makes a resend harmless."""
+    """Yes or no to an ask, by its id or a beginning of it. ``idem`` makes a resend harmless.
+
+    A question gets an ``answer`` with its yes.
+    """
 
     ask: str
     approve: bool
     idem: str
     why: str = ""
+    answer: str | None = None
 
 
 class Attach(Request, frozen=True):
@@ -215,12 +235,12 @@ class Wake(Request, frozen=True):
 class Mark(Request, frozen=True):
     """Note something on a session: that it is pinned or archived (True or False), a draft (a text), its type or model.
 
-    Another model counts from the next turn on.
+    Another model counts from the next turn on, as another ``temperature`` does: a number, or None for the model's own.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type", "model"]
-    value: bool | str
+    mark: Literal["pinned", "archived", "draft", "type", "model", "temperature"]
+    value: bool | str | float | None
 
 
 class Delete(Request, frozen=True):
@@ -267,7 +287,8 @@ class ImportRows(Request, frozen=True):
 class ImportSession(Request, frozen=True):
     """Make a session of the ``messages`` rows that were handed over in a batch; all of it, or nothing.
 
-    A name that is taken, or is none, gets another; a model that is not configured here is the default one.
+    A name that is taken, or is none, gets another; a model that is not configured here is the default one, and a group,
+    template or temperature that cannot be here is left out.
     """
 
     id: str
@@ -285,6 +306,9 @@ class ImportSession(Request, frozen=True):
     parent: ParentView | None
     origin: str
     messages: Seq
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 class Search(Request, frozen=True):
@@ -545,7 +569,7 @@ class AskResolved(Message, frozen=True):
     name: str
     ask: str
     tool: str
-    outcome: Literal["approved", "denied", "cancelled"]
+    outcome: Literal["approved", "answered", "denied", "cancelled"]
     by: str
 
 
@@ -676,7 +700,7 @@ class Reply(WorkerMessage, frozen=True):
 
 
 class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that needs a yes. ``digest`` is the SHA-256 of what exactly would run."""
+    """One call that needs a yes, or a question. ``digest`` is the SHA-256 of what exactly would run."""
 
     id: str
     call: str
@@ -803,6 +827,13 @@ class Stacks(WorkerMessage, frozen=True):
     text: str
 
 
+class NameGiven(WorkerMessage, frozen=True):
+    """What the model would call the conversation, in its own words, and what that cost."""
+
+    text: str
+    usage: Usage
+
+
 class FetchBack(WorkerMessage, frozen=True):
     """History before a seq, newest page first; None asks for the newest."""
 
@@ -838,10 +869,11 @@ class Deliver(Message, frozen=True):
 
     seq: int
     text: str
+    images: list[Image] = []
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said to a call, and the digest of what was shown."""
+    """What a person said to a call, and the digest of what was shown; ``why`` is the answer to a question."""
 
     call: str
     approved: bool
@@ -898,11 +930,29 @@ class ToolRule(msgspec.Struct, frozen=True, kw_only=True):
     deny: list[str] = []
 
 
+class McpServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of tools. ``missing`` says why it cannot be used, when that is known before it is tried.
+
+    ``secrets`` are the variables that its command gets beyond the session's; ``api_key`` is for an address.
+    """
+
+    name: str
+    command: list[str] = []
+    url: str = ""
+    secrets: dict[str, str] = {}
+    api_key: str | None = None
+    rule: ToolRule
+    start_s: float = 15.0
+    idle_s: float = 300.0
+    missing: str | None = None
+
+
 class Endpoint(Message, frozen=True):
     """Where the model answers. ``api_key`` never touches an environment, an argument list or a disk.
 
     ``is_small``: it is the embedded model, which needs few words and a hand against loops. ``tools`` are those that it
     is offered, with their rules; none for a model that cannot use them. ``temperature`` is None where none was set.
+    ``mcp`` are the servers of more tools. ``takes_images``: it can be shown pictures.
     """
 
     provider: str
@@ -915,6 +965,8 @@ class Endpoint(Message, frozen=True):
     tools: dict[str, ToolRule] = {}
     tool_timeout_s: float = 120.0
     temperature: float | None = None
+    mcp: list[McpServer] = []
+    takes_images: bool = False
 
 
 class EndpointRefused(Message, frozen=True):
@@ -975,6 +1027,10 @@ class Retyped(Message, frozen=True):
 
     type: str
     system: str | None
+
+
+class NameWanted(Message, frozen=True):
+    """Ask the model what the conversation shall be called, if there is nothing else to do and a permit is free."""
 
 
 class Leave(Message, frozen=True):
@@ -1072,6 +1128,7 @@ WorkerSays = (
     | SnapshotTaken
     | Busy
     | Stacks
+    | NameGiven
 )
 ToWorker = (
     Welcome
@@ -1094,6 +1151,7 @@ ToWorker = (
     | ToolEnded
     | Renamed
     | Retyped
+    | NameWanted
     | Leave
     | Refused
 )

@@ -19,12 +19,15 @@ from msgspec import Meta
 
 from protocol.errors import ConfigBad
 from protocol.limits import NAME_CHARS, SYSTEM_BYTES
+from protocol.mcp_settings import McpSettings
+from protocol.mcp_settings import check as check_mcp
+from protocol.mcp_settings import check_name as check_mcp_name
 from protocol.views import SESSION_TYPES, SessionType
 
 EMBEDDED = "embedded"
 ANTHROPIC_URL = "https://api.anthropic.com"
 # Keys that are tables of tables; they come from the file alone.
-TABLES = frozenset({"models", "tools", "types", "templates"})
+TABLES = frozenset({"models", "tools", "types", "templates", "mcp"})
 # Those whose tables hold tables of tools in turn: ``types.review.tools.run_command.rule``.
 NESTING = frozenset({"types", "templates"})
 LISTS = frozenset({"pass_env", "allow", "ask", "deny"})
@@ -81,6 +84,16 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="Whether it is offered tools; `auto`: an endpoint is, a local model is not."),
     ] = "auto"
 
+    images: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(description="Whether it is shown images; `auto`: an endpoint is, a local model is not."),
+    ] = "auto"
+
+    @property
+    def takes_images(self) -> bool:
+        """Say whether the model is shown images."""
+        return self.provider != "local" if self.images == "auto" else self.images == "yes"
+
     @property
     def has_tools(self) -> bool:
         """Say whether the model is offered tools."""
@@ -96,6 +109,7 @@ TOOL_RULES: dict[str, Rule] = {
     "write_file": "ask",
     "run_command": "ask",
     "fetch_url": "ask",
+    "ask_person": "ask",
 }
 # Those whose paths can be named in patterns.
 PATH_TOOLS = ("read_file", "list_directory", "search_text", "write_file")
@@ -142,6 +156,7 @@ FIELDS: dict[str, type[msgspec.Struct]] = {
     "tools": ToolSettings,
     "types": TypeSettings,
     "templates": TemplateSettings,
+    "mcp": McpSettings,
 }
 
 
@@ -318,6 +333,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Whether a session that was given no name gets one from its first prompts."),
     ] = True
+    auto_names_by_model: Annotated[
+        bool,
+        Meta(
+            description="Whether a session without a name of its own asks its model for one after its first turn: one "
+            "short request, only when no request waits and a permit is to spare. Local models are not asked."
+        ),
+    ] = True
     name_max_length: Annotated[int, Meta(ge=16, le=64, description="Characters that a name of a session may have.")] = (
         NAME_CHARS
     )
@@ -338,6 +360,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tools: Annotated[dict[str, ToolSettings], Meta(description="Rules of tools by name.")] = {}
     types: Annotated[dict[SessionType, TypeSettings], Meta(description="What types of sessions are told.")] = {}
     templates: Annotated[dict[str, TemplateSettings], Meta(description="Templates of sessions by name.")] = {}
+    mcp: Annotated[dict[str, McpSettings], Meta(description="Servers of tools by name.")] = {}
 
     def all_models(self) -> dict[str, ModelSettings]:
         """Return the configured models and the embedded one."""
@@ -469,6 +492,8 @@ def _tool(source: str, name: str, table: Any, above: str = "") -> ToolSettings:
     if name not in PATH_TOOLS and (found.allow or found.ask or found.deny):
         hint = "Use rule; a pattern over command lines or addresses would let through what it does not mean."
         raise ConfigBad(f"{source}: {where} takes no path, so it has no patterns.", hint=hint)
+    if name == "ask_person" and found.rule == "allow":
+        raise ConfigBad(f'{source}: {where}: rule cannot be "allow".', hint="A question is asked, or denied.")
     return found
 
 
@@ -487,6 +512,18 @@ def _template(source: str, name: str, table: Any) -> TemplateSettings:
         hint = "Use letters, digits, '_' and '-'."
         raise ConfigBad(f"{source}: templates.{name}: that is no name for a template.", hint=hint)
     found: TemplateSettings = _nesting(source, f"templates.{name}", table, TemplateSettings)
+    return found
+
+
+def _mcp(source: str, name: str, table: Any) -> McpSettings:
+    """Return one table ``[mcp.NAME]``, checked as a model's is."""
+    check_mcp_name(source, name)
+    if isinstance(table, dict):
+        for field, value in table.items():
+            key = f"mcp.{name}.{field}"
+            _convert(source, key, value, hint_of(source, key), strict=True)
+    found: McpSettings = _convert(source, f"mcp.{name}", table, McpSettings, strict=True)
+    check_mcp(f"{source}: mcp.{name}", found, has_address=_is_address(found.url))
     return found
 
 
@@ -511,6 +548,7 @@ _READERS: dict[str, Callable[[str, str, Any], Any]] = {
     "tools": _tool,
     "types": _type,
     "templates": _template,
+    "mcp": _mcp,
 }
 
 
@@ -527,7 +565,7 @@ def split(source: str, key: str, text: str) -> str | list[str]:
     Raises:
         ConfigBad: a quote is not closed.
     """
-    if key.startswith("hook_"):
+    if key.startswith("hook_") or (key.startswith("mcp.") and key.endswith(".command")):
         try:
             return shlex.split(text)
         except ValueError as error:
@@ -633,17 +671,28 @@ def _convert(origin: str, key: str, value: Any, hint: Any, *, strict: bool) -> A
         raise ConfigBad(f"{origin}: {key}{where}: {reason}.", hint=f"Allowed: {allowed(key)}.") from error
 
 
-def allowed(key: str) -> str:
-    """Return in words what a key may be."""
-    if key == "models" or (key.startswith("models.") and key.count(".") == 1):
+def _allowed_table(key: str) -> str | None:
+    """Return in words what a table may hold; None for a key that is none."""
+    first, is_table = key.partition(".")[0], key.count(".") <= 1
+    if first == "models" and is_table:
         return (
             'tables [models.NAME] with provider = "openai", "anthropic" or "local", base_url, model, api_key_env or '
             "api_key_file"
         )
-    if key == "tools" or (key.startswith("tools.") and key.count(".") == 1) or key.split(".")[-2:-1] == ["tools"]:
+    if (first == "tools" and is_table) or key.split(".")[-2:-1] == ["tools"]:
         return 'tables [tools.NAME] with rule = "allow", "ask" or "deny", and lists of paths allow, ask, deny'
-    if key in NESTING or (table_key(key)[0] == "" and key.partition(".")[0] in NESTING):
+    if first == "mcp" and is_table:
+        return "tables [mcp.NAME] with command or url, pass_env, api_key_env or api_key_file, and rule"
+    if key in NESTING or (table_key(key)[0] == "" and first in NESTING):
         return "tables [types.NAME] with system and tools, [templates.NAME] with type, system, model, cwd and tools"
+    return None
+
+
+def allowed(key: str) -> str:
+    """Return in words what a key may be."""
+    table = _allowed_table(key)
+    if table is not None:
+        return table
     hint = hint_of("", key)
     inner, meta = get_args(hint)[0], hint.__metadata__[0]
     ending = ""

@@ -6,6 +6,8 @@ import msgspec
 
 SessionType = Literal["debug", "planning", "development", "review"]
 SESSION_TYPES: tuple[str, ...] = ("debug", "planning", "development", "review")
+# What a person is asked for: a yes, or words.
+AskKind = Literal["approval", "question"]
 StopReason = Literal["completed", "cancelled", "failed", "interrupted", "poisoned"]
 
 
@@ -87,7 +89,8 @@ class MemoryPoint(View, frozen=True):
 class AskView(View, frozen=True):
     """What waits for a person: a call of a tool, with its arguments whole. ``since`` is in seconds since 1970.
 
-    ``session`` is the session's id, ``name`` what people call it.
+    ``session`` is the session's id, ``name`` what people call it. ``kind`` is ``approval`` when a yes is asked for, and
+    ``question`` when words are; then ``text`` is the question.
     """
 
     id: str
@@ -182,6 +185,9 @@ class Exported(View, frozen=True):
     archived: bool = False
     parent: ParentView | None = None
     origin: str | None = None
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 class FoundRow(View, frozen=True):

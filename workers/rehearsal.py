@@ -18,7 +18,7 @@ from workers.models.pydantic_ai_adapter import PydanticAiModel
 from workers.models.warm_up import SAID, transport_of
 from workers.shell.kernel_limit import data_bytes
 from workers.shell.loop import Worker
-from workers.tools.box import OFFERED
+from workers.tools.offered import OFFERED
 
 # CPython 3.11 adapts a function after eight calls.
 BEATS = 10

@@ -22,6 +22,7 @@ import setproctitle  # noqa: E402
 
 from protocol import failpoints  # noqa: E402
 from protocol.codec import Decoder, encode  # noqa: E402
+from protocol.extras import MCP  # noqa: E402
 from protocol.launch import (  # noqa: E402
     DATAGRAM_BYTES,
     Fork,
@@ -41,7 +42,9 @@ from workers.models.port import ModelFailed  # noqa: E402
 from workers.models.pydantic_ai_adapter import shared_tls  # noqa: E402
 from workers.models.warm_up import warm_up  # noqa: E402
 from workers.rehearsal import rehearse  # noqa: E402
-from workers.tools.box import OFFERED, Box, Silence, Where  # noqa: E402
+from workers.tools.box import Box, Silence, Where  # noqa: E402
+from workers.tools.mcp_servers import import_mcp  # noqa: E402
+from workers.tools.offered import OFFERED  # noqa: E402
 
 # So many workers are forked before anybody needs them: a fork of this much memory and a loop take 5 ms of the 12 until
 # a session answers. They are made when nothing was asked for a while; a crowd that comes at once is forked as it comes.
@@ -58,7 +61,7 @@ def main(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
 
     Args:
         channel: the datagram socket to the coordinator.
-        extras: providers of configured models that need more than the core's install.
+        extras: providers of configured models that need more than the core's install; ``mcp`` for servers of tools.
     """
     os.setsid()  # a Ctrl+C for the coordinator is not ours
     adopt_orphans()
@@ -68,7 +71,12 @@ def main(channel: socket.socket, extras: tuple[str, ...] = ()) -> None:
     asyncio.run(warm_up(box))
     for extra in extras:
         try:
-            asyncio.run(warm_up(box, (extra,)))
+            if extra == MCP:
+                import_mcp()
+            else:
+                asyncio.run(warm_up(box, (extra,)))
+        except ImportError as error:  # turns say so, too
+            print(f"{extra}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the zygote's log
         except ModelFailed as failure:  # other models work; turns of this one say the same
             print(f"{failure.message} {failure.hint}", file=sys.stderr, flush=True)  # noqa: T201 - the zygote's log
     rehearse()

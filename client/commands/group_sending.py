@@ -6,19 +6,20 @@ from collections.abc import Callable
 from client.asking import all_sessions, connected
 from client.commands.answering import document, tell_ask
 from client.connection import Connection
+from client.core.attaching import Prompt
 from client.output import complain, dump, say
 from client.prompting import converse
 from protocol.errors import EXIT_NO, ChatCoordError, CoordinatorAbsent, CoordinatorSilent, SessionUnknown
 from protocol.paths import Home
 from protocol.views import SessionView
 
-Sent = tuple[SessionView, str]
+Sent = tuple[SessionView, Prompt]
 
 
 async def send_to_group(
     home: Home,
     group: str,
-    prompt_for: Callable[[SessionView], str],
+    prompt_for: Callable[[SessionView], Prompt],
     idem: str,
     timeout_s: float | None,
     *,
@@ -38,7 +39,7 @@ async def send_to_group(
         for session in sorted(sessions, key=lambda s: s.number or 0):
             try:
                 prompt = prompt_for(session)
-                ack = await connection.submit(session.id, prompt, idem, follow=False)
+                ack = await connection.submit(session.id, prompt.text, idem, follow=False, images=prompt.images)
             except (CoordinatorAbsent, CoordinatorSilent):
                 raise
             except ChatCoordError as error:

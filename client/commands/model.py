@@ -1,5 +1,7 @@
 """``chat-coord model``."""
 
+import contextlib
+import functools
 import os
 import re
 from pathlib import Path
@@ -7,15 +9,17 @@ from typing import Any
 
 import click
 
-from client.commands.common import home_of
+from client.commands.common import ask_session, home_of, run, show_session
 from client.config_file import set_values
 from client.model_ready import pull_with_progress
 from client.model_store import require_engine
-from client.options import home_option, json_option, more_help
+from client.options import home_option, json_option, more_help, session_argument
 from client.output import dump, say, table
+from protocol import messages as m
 from protocol.embedded import GGUF_BYTES, GGUF_MAGIC, MODEL, has_engine, is_there, model_path
 from protocol.errors import ModelNotInstalled, ModelUnknown
 from protocol.extras import is_installed
+from protocol.limits import MOST_TEMPERATURE
 from protocol.paths import Home, find_running
 from protocol.settings import ModelSettings, load_settings
 
@@ -24,11 +28,12 @@ from protocol.settings import ModelSettings, load_settings
     epilog=more_help(
         "chat-coord model list",
         "chat-coord model use gpt",
+        "chat-coord model set research gpt",
         codes="0 done, 1 no such model or the download failed, 78 bad configuration.",
     )
 )
 def command() -> None:
-    """List, choose and download models; needs no coordinator."""
+    """List, choose and download models, which needs no coordinator; and change that of a session."""
 
 
 @command.command(
@@ -106,6 +111,51 @@ def use(context: click.Context, *, name: str, as_json: bool) -> None:
         say(warning, to_error=True)
     if find_running(home) is not None:
         say("Hint: restart the coordinator to make it so: `chat-coord stop`, then `chat-coord start`.", to_error=True)
+
+
+@command.command(
+    "set",
+    epilog=more_help(
+        "chat-coord model set research gpt",
+        "chat-coord model set research --temperature 0.2",
+        "chat-coord model set research --temperature default",
+        codes="0 done, 1 no such session or model, 2 wrong usage, 3 no coordinator runs.",
+    ),
+)
+@session_argument
+@click.argument("model", required=False)
+@click.option("--temperature", metavar="T|default", help="From 0 to 2, or that of the model.")
+@home_option
+@json_option
+@click.pass_context
+def set_model(context: click.Context, *, name: str, model: str | None, temperature: str | None, as_json: bool) -> None:
+    """Have another MODEL answer in session NAME, or the same one more or less freely, from the next turn on."""
+    if model is None and temperature is None:
+        raise click.UsageError("Say a MODEL, or --temperature.", context)
+    degrees = None if temperature is None else _degrees(context, temperature)
+    session = None
+    if model is not None:
+        chosen = model
+        session = run(
+            ask_session(home_of(context), lambda n: m.Mark(request=n, session=name, mark="model", value=chosen))
+        )
+    if temperature is not None:
+        order = functools.partial(m.Mark, session=name, mark="temperature", value=degrees)
+        session = run(ask_session(home_of(context), lambda n: order(request=n)))
+    assert session is not None  # noqa: S101 - one of both was said
+    how = "" if session.temperature is None else f", with temperature {session.temperature:g}"
+    sentence = f"From the next turn on, {session.model} answers in {session.name!r}{how}."
+    show_session(session, as_json=as_json, sentence=sentence)
+
+
+def _degrees(context: click.Context, text: str) -> float | None:
+    """Return the temperature that was typed; None for the model's own."""
+    if text == "default":
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= MOST_TEMPERATURE:
+            return float(text)
+    raise click.UsageError(f"--temperature is a number from 0 to {MOST_TEMPERATURE:g}, or: default.", context)
 
 
 @command.command(

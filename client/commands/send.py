@@ -1,19 +1,17 @@
 """``chat-coord send``."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from client.attachments import attach, prompt_of, read_files
-from client.commands.answering import answer, cwd_of, hand_over
+from client.commands.answering import answer, cwd_of, hand_over, read_prompt
 from client.commands.common import home_of, run
 from client.commands.group_sending import send_to_group
-from client.core.attaching import mentions
+from client.core.attaching import Prompt, mentions
 from client.options import home_option, json_option, maybe_session_argument, more_help
-from protocol.errors import PromptEmpty, PromptTooLarge
+from protocol.errors import PromptEmpty
 from protocol.ids import new_id
-from protocol.limits import PROMPT_BYTES
 
 
 @click.command(
@@ -30,7 +28,13 @@ from protocol.limits import PROMPT_BYTES
 @maybe_session_argument
 @click.argument("text", required=False)
 @click.option("--group", metavar="G", help="To every open session of a group instead of NAME, one prompt each.")
-@click.option("--file", "paths", multiple=True, metavar="PATH", help="Put a file of text into the prompt; repeatable.")
+@click.option(
+    "--file",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    help="Put a file of text, or an image, into the prompt; repeatable.",
+)
 @click.option("--no-wait", is_flag=True, help="Return as soon as the prompt is committed.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Seconds to wait for the reply.")
 @click.option("--idem", metavar="KEY", help="A key of your own: sending the same again does nothing twice.")
@@ -52,6 +56,7 @@ def command(
     r"""Send a prompt to session NAME and stream the reply; TEXT may be - for standard input.
 
     A word @PATH of TEXT puts that file of the session's folder into the prompt, if there is one; \@PATH does not.
+    Images (PNG, JPEG, GIF, WebP) are shown to models that take them.
     A hibernated session wakes up. Starts the coordinator when none runs.
     """
     home = home_of(context)
@@ -59,9 +64,9 @@ def command(
     files = read_files(paths)
     key = new_id() if idem is None else idem
 
-    def prompt_for(cwd: Path) -> str:
-        prompt = attach(_read_prompt(), files) if words == "-" else prompt_of(words, cwd, files)
-        if not prompt.strip():
+    def prompt_for(cwd: Path) -> Prompt:
+        prompt = attach(read_prompt(), files) if words == "-" else prompt_of(words, cwd, files)
+        if not prompt.text.strip():
             raise PromptEmpty("The prompt is empty.")
         return prompt
 
@@ -90,10 +95,3 @@ def _words(context: click.Context, name: str | None, text: str | None, group: st
     if words is None and not has_files:
         raise click.UsageError("Missing argument 'TEXT'.", context)
     return words or ""
-
-
-def _read_prompt() -> str:
-    raw = sys.stdin.buffer.read(PROMPT_BYTES + 1)
-    if len(raw) > PROMPT_BYTES:
-        raise PromptTooLarge(f"The prompt is larger than {PROMPT_BYTES} bytes, which are allowed.")
-    return raw.decode(errors="replace")

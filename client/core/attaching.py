@@ -3,12 +3,27 @@ r"""Files in a prompt: which words name one, and how its text stands in the prom
 ``@path`` at the beginning of a word names a file if there is one; ``\@path`` only says so.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+from protocol.messages import Image
+
+ImageType = Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+# Enough to tell one image from another of the same name and size.
+DIGEST_CHARS = 12
 _MENTION = re.compile(r"(?:(?<=\s)|(?<![\s\S]))(?P<escape>\\?)@(?P<path>[^\s@]+)")
 _ENDINGS = ".,;:!?)]}>'\"`"
 _FENCE = re.compile(r"`{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent: a text, and the images that it says are there."""
+
+    text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +55,32 @@ def without_escapes(text: str, escaped: list[Mention]) -> str:
     return text
 
 
-def with_files(text: str, files: list[tuple[str, str]]) -> str:
+def image_type(data: bytes) -> ImageType | None:
+    """Return what kind of image begins so; None when it is none that models take."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def with_files(text: str, files: list[tuple[str, str | Image]]) -> str:
     """Return a prompt with the text of files behind it, each under its name and in a fence that it cannot close.
+
+    Of an image there is a line that says so, with the beginning of its SHA-256.
 
     Args:
         text: the prompt; it may be empty.
-        files: names and texts.
+        files: names, and texts or images.
     """
     blocks = [text] if text else []
     for name, content in files:
+        if isinstance(content, Image):
+            digest = hashlib.sha256(content.data).hexdigest()[:DIGEST_CHARS]
+            blocks.append(f"[image {name}: {content.media_type}, {len(content.data)} bytes, {digest}]")
+            continue
         longest = max((len(run) for run in _FENCE.findall(content)), default=2)
         fence = "`" * (longest + 1)
         ending = "" if content.endswith("\n") or not content else "\n"

@@ -16,12 +16,13 @@ from coordinator.core.showing import ask_view, refusal
 from coordinator.core.world import Ask, Session, Turn, World
 from protocol import messages as m
 from protocol.errors import AskAmbiguous, AskTaken, ChatCoordError, SessionClosed, ValueIllegal
-from protocol.limits import PAGE_BYTES, WHY_BYTES
-from protocol.views import AskView
+from protocol.limits import ANSWER_BYTES, PAGE_BYTES, WHY_BYTES
+from protocol.views import AskKind, AskView
 
 # Who answers when nobody did in time.
 EXPIRY = "ask_expire_s"
 IDEM_CHARS = 128
+QUESTION: AskKind = "question"
 # How much of an id is a beginning of it.
 PREFIX_CHARS = 2
 
@@ -92,11 +93,17 @@ def on_asks_committed(world: World, session: Session, change: InsertAsks, now_s:
 
 
 def decide(world: World, peer: bytes, order: m.Decide, now_s: float) -> Iterator[Effect]:
-    """A person says yes or no; the answer to that waits for the commit."""
+    """A person says yes or no, or answers a question; the answer to that waits for the commit.
+
+    Raises:
+        ChatCoordError: there is nothing to answer, or not so.
+    """
     if not 0 < len(order.idem) <= IDEM_CHARS:
         raise ValueIllegal(f"An idempotency key has 1 to {IDEM_CHARS} characters.", hint="Give a shorter one.")
     if len(order.why.encode()) > WHY_BYTES:
         raise ValueIllegal(f"A reason has at most {WHY_BYTES} bytes.", hint="Shorten it.")
+    if order.answer is not None and not 0 < len(order.answer.strip().encode()) <= ANSWER_BYTES:
+        raise ValueIllegal(f"An answer has 1 to {ANSWER_BYTES} bytes.", hint="Write something, or shorten it.")
     found = find(world, order.ask)
     if found is None:  # answered long ago, or never there: the store knows
         yield SendAskFate(peer, order.request, order.ask, order.idem)
@@ -109,16 +116,29 @@ def decide(world: World, peer: bytes, order: m.Decide, now_s: float) -> Iterator
     if ask.deciding is not None or turn.cancel is not None:
         why = "its turn is being cancelled" if turn.cancel else "another client is just answering it"
         raise AskTaken(f"The ask {ask.id} is not to be answered: {why}.")
+    _check_kind(ask, order)
     world.check_writable()
     ask.deciding = order.idem
     known = world.peers[peer]
     by = f"{known.client} (pid {known.pid})"
     yield Commit(
         SaveDecision(
-            session.id, turn.seq, ask.id, order.approve, order.why, by, order.idem, world.wall_s(now_s), peer,
-            order.request,
+            session.id, turn.seq, ask.id, order.approve, order.why if order.answer is None else order.answer, by,
+            order.idem, world.wall_s(now_s), peer, order.request, order.answer is not None,
         )
     )  # fmt: skip
+
+
+def _check_kind(ask: Ask, order: m.Decide) -> None:
+    """A question wants words, and everything else a yes or a no."""
+    if ask.kind == QUESTION and order.approve and order.answer is None:
+        hint = f'Answer it: `chat-coord answer {ask.id} "…"`; or `chat-coord deny {ask.id}`.'
+        raise ValueIllegal(f"The ask {ask.id} is a question.", hint=hint)
+    if order.answer is not None and not order.approve:
+        raise ValueIllegal("A no has no answer.", hint="Say why instead.")
+    if ask.kind != QUESTION and order.answer is not None:
+        hint = f"`chat-coord approve {ask.id}`, or `chat-coord deny {ask.id}`."
+        raise ValueIllegal(f"The ask {ask.id} is no question: it wants a yes or a no.", hint=hint)
 
 
 def find(world: World, text: str) -> tuple[Session, Turn, Ask] | None:
@@ -180,9 +200,9 @@ def over(world: World, session: Session, turn: Turn) -> Iterator[Effect]:
 
 
 def _tell(world: World, session: Session, seq: int, ask: Ask, by: str, *, but: bytes | None) -> Iterator[Effect]:
-    outcome: Literal["approved", "denied", "cancelled"] = "cancelled"
+    outcome: Literal["approved", "answered", "denied", "cancelled"] = "cancelled"
     if ask.approved is not None:
-        outcome = "approved" if ask.approved else "denied"
+        outcome = "denied" if not ask.approved else "answered" if ask.kind == QUESTION else "approved"
     told = m.AskResolved(
         session=session.id, seq=seq, name=session.name, ask=ask.id, tool=ask.tool, outcome=outcome, by=by
     )

@@ -22,6 +22,8 @@ LONGEST_MIXED = 5
 READ_CHARS = 2_000
 # Whoever has not said by then what it is about keeps the number for a name.
 PROMPTS = 3
+# A longer answer of a model is no name.
+MODEL_CHARS = 60
 _WORD = re.compile(r"[^\W_]+")
 _ADDRESS = re.compile(r"\S*(?:://|@)\S*")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
@@ -60,6 +62,20 @@ def name_for(text: str, is_taken: Callable[[str], bool], limit: int = NAME_CHARS
         if not is_taken(name):
             return name
     raise AssertionError  # there is always a number that is free
+
+
+def name_of_model(text: str, is_taken: Callable[[str], bool], limit: int = NAME_CHARS) -> str | None:
+    """Return the name that a model's answer is; None when it says anything else.
+
+    Args:
+        text: the answer.
+        is_taken: whether another session has that name.
+        limit: characters that it may have, 20 at most.
+    """
+    lines = [line for line in clean(text).splitlines() if line.strip()]
+    if len(lines) != 1 or len(lines[0]) > MODEL_CHARS or any(mark in lines[0] for mark in "<>[]{}"):
+        return None
+    return name_for(lines[0], is_taken, limit)
 
 
 def _words(text: str) -> list[str]:

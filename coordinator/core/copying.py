@@ -4,6 +4,7 @@ A fork copies finished turns within the store. An import hands its messages over
 and becomes a session in one change: there is never half of one, whoever dies in between.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import get_args
@@ -11,14 +12,23 @@ from typing import get_args
 from coordinator.core.effects import Commit, Effect, InsertFork, InsertImported, SendClient, StageRows
 from coordinator.core.events import Outcome
 from coordinator.core.lifecycle import Residency
-from coordinator.core.naming import normal_name
+from coordinator.core.naming import normal_group, normal_name
 from coordinator.core.restarts import RestartBudget
 from coordinator.core.showing import refusal, session_view
 from coordinator.core.world import Session, World
 from protocol import messages as m
 from protocol.errors import CoordinatorStopping, IdTaken, NameIllegal, NameTaken, SessionClosed, ValueIllegal
 from protocol.ids import is_id
-from protocol.limits import CWD_BYTES, ENV_BYTES, IMPORT_ROWS, NAME_CHARS, ORIGIN_CHARS, REPLY_BYTES, SYSTEM_BYTES
+from protocol.limits import (
+    CWD_BYTES,
+    ENV_BYTES,
+    IMPORT_ROWS,
+    MOST_TEMPERATURE,
+    NAME_CHARS,
+    ORIGIN_CHARS,
+    REPLY_BYTES,
+    SYSTEM_BYTES,
+)
 from protocol.views import SESSION_TYPES, Exported, HistoryRow, ParentView, StopReason
 
 # What our own exports are known by when they come back.
@@ -46,6 +56,9 @@ def outline(world: World, peer: bytes, order: m.Outline, now_s: float) -> Iterat
         archived=session.is_archived,
         parent=session.parent,
         origin=foreign(session.origin),
+        group=session.group,
+        template=session.template,
+        temperature=session.temperature,
     )
     yield SendClient(peer, m.Outlined(request=order.request, session=exported))
 
@@ -117,8 +130,9 @@ def on_inserted(
     if isinstance(change, InsertFork):
         session.messages = outcome.messages
         session.parent = ParentView(session=change.source, seq=outcome.parent_seq)
-        if change.source in world.sessions:  # it may have got another type while the fork was on its way
-            session.type = world.sessions[change.source].type
+        if change.source in world.sessions:  # it may have got others while the fork was on its way
+            source = world.sessions[change.source]
+            session.type, session.model, session.temperature = source.type, source.model, source.temperature
     else:
         session.messages = change.messages
     world.moved[session.id] = (None, "forked" if isinstance(change, InsertFork) else "imported")
@@ -192,6 +206,9 @@ def take_in(world: World, peer: bytes, order: m.ImportSession, now_s: float) -> 
         parent=order.parent,
         origin=order.origin,
         is_committed=False,
+        group=_group(order.group),
+        template=order.template if order.template in world.settings.templates else None,
+        temperature=order.temperature if 0 <= (order.temperature or 0.0) <= MOST_TEMPERATURE else None,
     )
     world.add(session)
     yield Commit(
@@ -214,8 +231,17 @@ def take_in(world: World, peer: bytes, order: m.ImportSession, now_s: float) -> 
             messages=order.messages,
             peer=peer,
             request=order.request,
+            group=session.group,
+            template=session.template,
+            temperature=session.temperature,
         )
     )
+
+
+def _group(text: str | None) -> str | None:
+    with contextlib.suppress(ValueIllegal, NameIllegal):
+        return None if text is None else normal_group(text)
+    return None
 
 
 def _check_row(row: HistoryRow) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.messages import Asked, ToClient, ToolRule, TopAnswer, ToWorker
+from protocol.messages import Asked, Image, ToClient, ToolRule, TopAnswer, ToWorker
 from protocol.views import (
     ErrorView,
     ExitCard,
@@ -89,6 +89,9 @@ class InsertImported:
     messages: int
     peer: bytes
     request: int
+    group: str | None = None
+    template: str | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class InsertPrompt:
     peer: bytes
     request: int
     follow: bool
+    images: tuple[Image, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,10 @@ class InsertAsks:
 
 @dataclass(frozen=True, slots=True)
 class SaveDecision:
-    """An ask is answered. ``idem`` tells a resend; ``peer`` and ``request`` are whom to answer, if anybody."""
+    """An ask is answered. ``idem`` tells a resend; ``peer`` and ``request`` are whom to answer, if anybody.
+
+    ``why`` is the reason of a no, or what a question is answered with (``is_words``).
+    """
 
     session: str
     seq: int
@@ -176,6 +183,7 @@ class SaveDecision:
     at: float
     peer: bytes | None
     request: int
+    is_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +225,19 @@ class SaveExit:
 
 @dataclass(frozen=True, slots=True)
 class SaveName:
-    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it."""
+    """Another name. One that ``is_auto`` comes from the prompts, and nobody waits for it.
+
+    One that is not ``is_final`` may be replaced by the model's once; None: it is the name that it had, and nothing is
+    decided by that. ``usage``: what it cost to ask the model, which counts to the last turn.
+    """
 
     session: str
     name: str
     peer: bytes
     request: int
     is_auto: bool = False
+    is_final: bool | None = True
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +256,14 @@ class SaveSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SaveMark:
-    """What is noted on a session: that it is pinned or archived, a prompt that is not sent yet, its type or model.
+    """What is noted on a session: pinned or archived, a prompt that is not sent yet, its type, model, temperature.
 
     A type that is only proposed comes from the prompts; nobody waits for it, so ``peer`` is empty.
     """
 
     session: str
-    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model"]
-    value: bool | str
+    mark: Literal["pinned", "archived", "draft", "type", "proposed_type", "model", "temperature"]
+    value: bool | str | float | None
     peer: bytes
     request: int
 
@@ -393,6 +407,15 @@ class SendContinue:
     seq: int
     turn_id: str
     leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendPrompt:
+    """Send a worker a prompt with its images, which only the store has."""
+
+    peer: bytes
+    session: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -595,6 +618,7 @@ Effect = (
     | SendUsage
     | SendHistoryBack
     | SendContinue
+    | SendPrompt
     | SendAskFate
     | SendTurnEnd
     | SendRestore

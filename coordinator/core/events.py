@@ -25,6 +25,7 @@ class StoredPrompt:
     turn_id: str | None
     crashes: int = 0
     resumed: int = 0
+    has_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class StoredSession:
     is_named: bool = True
     proposed_type: str | None = None
     temperature: float | None = None
+    has_words_for_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Outcome:
 
     ``conflict``: the key belongs to another text. ``seq`` is 0 for a retry that found nothing to run again; ``text`` is
     the prompt that a retry runs again. ``refusal``: why a fork or an import cannot be; ``messages`` how many a fork
-    has, through ``parent_seq`` of its source.
+    has, through ``parent_seq`` of its source. ``has_images``: the prompt that a retry runs again has some.
     """
 
     seq: int = 0
@@ -132,6 +134,7 @@ class Outcome:
     refusal: str = ""
     messages: int = 0
     parent_seq: int = 0
+    has_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

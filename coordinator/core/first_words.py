@@ -19,7 +19,7 @@ def heed(world: World, session: Session, text: str) -> Iterator[Effect]:
         if name is not None:
             session.naming = name
             world.roll.reserve(name, session.id)
-            yield Commit(SaveName(session.id, name, NOBODY, 0, is_auto=True))
+            yield Commit(SaveName(session.id, name, NOBODY, 0, is_auto=True, is_final=False))
     if not session.is_type_chosen and session.proposed_type is None:
         proposed = proposed_type(text)
         if proposed is not None and proposed != session.type:

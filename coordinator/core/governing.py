@@ -5,13 +5,14 @@
 
 from collections.abc import Iterator
 
+from coordinator.core import model_names
 from coordinator.core.effects import Effect, SendWorker, StartTimer
 from coordinator.core.lifecycle import Residency, TurnFact, Work
 from coordinator.core.permits import Answer
 from coordinator.core.providers import provider_of
 from coordinator.core.world import Session, Turn, World
 from protocol.errors import SpendLimit
-from protocol.messages import Permit, PermitRefused, PermitReturned, PermitWanted, Ping
+from protocol.messages import NAMING, Permit, PermitRefused, PermitReturned, PermitWanted, Ping
 from protocol.views import ErrorView, GateView, PermitsView, Usage
 
 # Answers with which a provider asks for patience; a busy one (5xx) only when it says for how long.
@@ -28,6 +29,9 @@ def on_wanted(world: World, session: Session, wanted: PermitWanted, now_s: float
     turn, peer = session.turn, session.peer
     if wanted.boot != world.boot or peer is None:
         return  # it will ask this coordinator when it knows it
+    if wanted.turn_id == NAMING:
+        yield from _on_name(world, session, wanted, now_s)
+        return
     if session.residency is not Residency.LIVE or turn is None or turn.is_ending:
         return  # it was told to leave, or its turn is not known yet: it asks again
     if turn.turn_id not in {None, wanted.turn_id}:
@@ -40,6 +44,21 @@ def on_wanted(world: World, session: Session, wanted: PermitWanted, now_s: float
         yield from serve(world, now_s)
         if world.governor.is_waiting(session.id) and session.work is Work.RUNNING:
             world.turn_fact(session, TurnFact.WAITED)
+
+
+def _on_name(world: World, session: Session, wanted: PermitWanted, now_s: float) -> Iterator[Effect]:
+    """A worker would ask what its session shall be called: at once, or not at all."""
+    if not world.governor.holds(session.id, wanted.call) and not model_names.may_go(world, session):
+        yield from model_names.refuse(world, session, wanted.call)
+        return
+    provider = provider_of(world.settings, session.model)
+    if world.governor.want(session.id, provider, wanted.call, wanted.barred_s, now_s) is Answer.HELD:
+        if session.peer is not None:
+            yield SendWorker(session.peer, Permit(boot=world.boot, call=wanted.call))
+        return
+    yield from serve(world, now_s)
+    if world.governor.is_waiting(session.id):  # its provider is closed
+        yield from model_names.refuse(world, session, wanted.call)
 
 
 def on_returned(world: World, session: Session, back: PermitReturned, now_s: float) -> Iterator[Effect]:

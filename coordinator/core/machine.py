@@ -324,8 +324,12 @@ class Machine:
             is_named=stored.is_named,
             proposed_type=stored.proposed_type,
             temperature=stored.temperature,
+            has_words_for_name=stored.has_words_for_name,
         )
-        session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
+        session.waiting.extend(
+            Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed, has_images=p.has_images)
+            for p in stored.unanswered
+        )
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
             session.has_process = session.is_enrolled = True

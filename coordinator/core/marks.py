@@ -1,4 +1,4 @@
-"""What a person notes on a session: pinned, archived, a draft, its type, its model; and that it is to be no more."""
+"""What a person notes on a session: pinned, archived, a draft, type, model, temperature; that it is to be no more."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from coordinator.core.session_types import system_of
 from coordinator.core.showing import session_view, tell
 from coordinator.core.world import Session, World
 from protocol.errors import PromptTooLarge, SessionBusy, SessionClosed, ValueIllegal
-from protocol.limits import PROMPT_BYTES
+from protocol.limits import MOST_TEMPERATURE, PROMPT_BYTES
 from protocol.messages import Changed, Delete, Done, Mark, Retyped, SessionAnswer
 from protocol.views import SESSION_TYPES
 
@@ -28,8 +28,7 @@ def mark(world: World, peer: bytes, order: Mark, now_s: float) -> Iterator[Effec
     """
     del now_s
     session = world.find(order.session)
-    is_no_type = order.mark == "type" and order.value not in SESSION_TYPES
-    if isinstance(order.value, str) != (order.mark in {"draft", "type", "model"}) or is_no_type:
+    if not _is_possible(order):
         raise ValueIllegal(f"The mark {order.mark!r} cannot be {order.value!r:.64}.")
     if order.mark == "model":
         check_model(world.settings, str(order.value))
@@ -37,6 +36,21 @@ def mark(world: World, peer: bytes, order: Mark, now_s: float) -> Iterator[Effec
         raise PromptTooLarge(f"A draft can have {PROMPT_BYTES} bytes.", limit=PROMPT_BYTES)
     world.check_writable()
     yield Commit(SaveMark(session.id, order.mark, order.value, peer, order.request))
+
+
+def _is_possible(order: Mark) -> bool:
+    """Say whether the mark may have such a value at all."""
+    value = order.value
+    match order.mark:
+        case "temperature":
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return value is None or (is_number and 0 <= float(value) <= MOST_TEMPERATURE)
+        case "type":
+            return value in SESSION_TYPES
+        case "draft" | "model":
+            return isinstance(value, str)
+        case _:
+            return isinstance(value, bool)
 
 
 def on_marked(world: World, session: Session, change: SaveMark) -> Iterator[Effect]:
@@ -48,6 +62,8 @@ def on_marked(world: World, session: Session, change: SaveMark) -> Iterator[Effe
         world.touch(session, "archived" if change.value else "taken out of the archive")
     elif change.mark == "model":
         session.model = str(change.value)
+    elif change.mark == "temperature":
+        session.temperature = None if change.value is None else float(change.value)
     elif change.mark == "draft":
         session.draft = str(change.value)
     elif change.mark == "proposed_type":

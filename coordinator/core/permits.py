@@ -240,6 +240,11 @@ class Governor:
             return held is not None, now_s - waiting.asked_s
         return held is not None, held.waited_s if held is not None else None
 
+    def holds(self, holder: str, call: int) -> bool:
+        """Say whether it holds a permit for that call."""
+        held = self._held.get(holder)
+        return held is not None and held.call == call
+
     def is_waiting(self, holder: str) -> bool:
         """Say whether it is in line."""
         return holder in self._line

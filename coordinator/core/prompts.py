@@ -14,13 +14,14 @@ from coordinator.core.world import Prompt, Session, World
 from protocol.errors import (
     CoordinatorStopping,
     IdemConflict,
+    ImagesNotTaken,
     NothingToRetry,
     PromptEmpty,
     PromptTooLarge,
     SessionClosed,
     ValueIllegal,
 )
-from protocol.limits import PROMPT_BYTES
+from protocol.limits import IMAGES_BYTES, PROMPT_BYTES
 from protocol.messages import Ack, Retry, Submit
 
 IDEM_CHARS = 128
@@ -34,9 +35,22 @@ def submit(world: World, peer: bytes, order: Submit, now_s: float) -> Iterator[E
     size = len(order.text.encode())
     if size > PROMPT_BYTES:
         raise PromptTooLarge(f"The prompt has {size} bytes; {PROMPT_BYTES} are allowed.", limit=PROMPT_BYTES)
+    if order.images:
+        _check_images(world, session, order)
+    images = tuple(order.images)
     yield Commit(
-        InsertPrompt(session.id, order.idem, order.text, world.wall_s(now_s), peer, order.request, order.follow)
+        InsertPrompt(session.id, order.idem, order.text, world.wall_s(now_s), peer, order.request, order.follow, images)
     )
+
+
+def _check_images(world: World, session: Session, order: Submit) -> None:
+    size = sum(len(image.data) for image in order.images)
+    if size > IMAGES_BYTES:
+        text = f"The images have {size} bytes; {IMAGES_BYTES} are allowed together."
+        raise PromptTooLarge(text, limit=IMAGES_BYTES, hint="Make them smaller.")
+    model = world.settings.all_models().get(session.model)
+    if model is not None and not model.takes_images:
+        raise ImagesNotTaken(f"The model {session.model!r} of the session {session.name!r} takes no images.")
 
 
 def _open_session(world: World, name: str, idem: str) -> Session:
@@ -84,7 +98,8 @@ def on_prompt_committed(
     if session.work is not Work.REQUIRES_ACTION:
         session.waiting_since = None
     text = prompt.text if isinstance(prompt, InsertPrompt) else outcome.text
-    session.waiting.append(Prompt(outcome.seq, text, now_s))
+    has_images = bool(prompt.images) if isinstance(prompt, InsertPrompt) else outcome.has_images
+    session.waiting.append(Prompt(outcome.seq, text, now_s, has_images=has_images))
     yield from first_words.heed(world, session, text)
     if session.is_closed:  # closed between the prompt's arrival and its commit
         yield from cancel_waiting(world, session, now_s)

@@ -8,6 +8,7 @@ from coordinator.core import (
     hibernation,
     inspecting,
     local_use,
+    model_names,
     session_types,
     steering,
     turns,
@@ -40,6 +41,8 @@ def on_report(world: World, session: Session, peer: bytes, message: m.WorkerSays
             yield SendRestore(peer, session.id, message.skip)
         case m.SnapshotTaken():
             yield from hibernation.on_snapshot(world, session, message, now_s)
+        case m.NameGiven():
+            yield from model_names.on_given(world, session, message)
         case m.Busy():
             yield from hibernation.on_busy(world, session, message, now_s)
         case _:

@@ -353,6 +353,7 @@ def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterato
     world.check_writable()
     if session.renaming not in {None, name}:
         raise NameTaken(f"The session is just being renamed to {session.renaming!r}.", hint="Try again.")
+    session.has_words_for_name = False
     session.renaming, session.is_named = name, True  # this comes after a name from its prompts that is on its way
     if session.holds_name:
         world.roll.reserve(name, session.id)
@@ -362,8 +363,9 @@ def _rename(world: World, peer: bytes, order: m.Rename, now_s: float) -> Iterato
 def on_renamed(world: World, session: Session, change: SaveName) -> Iterator[Effect]:
     """The name is durable: tell the worker, whose process is named after it, and the client."""
     before, session.name = session.name, change.name
-    session.is_named = True
+    session.is_named = session.is_named or change.is_final is not None
     if change.is_auto:
+        session.has_words_for_name = not change.is_final and session.renaming is None
         session.naming = None
     else:
         session.renaming = None

@@ -5,7 +5,7 @@ How turns end whose worker died is in ``endings``.
 
 from collections.abc import Iterator
 
-from coordinator.core import governing, hooks
+from coordinator.core import governing, hooks, model_names
 from coordinator.core.effects import (
     Commit,
     DropOutbox,
@@ -16,6 +16,7 @@ from coordinator.core.effects import (
     SaveStarted,
     SendClient,
     SendContinue,
+    SendPrompt,
     SendWorker,
 )
 from coordinator.core.events import Outcome
@@ -59,7 +60,14 @@ def deliver_next(world: World, session: Session, now_s: float) -> Iterator[Effec
     prompt = session.waiting.popleft()
     session.turn = Turn(prompt.seq, prompt, now_s, usage=prompt.usage)
     world.turn_fact(session, TurnFact.DELIVERED)
-    yield SendWorker(session.peer, Deliver(seq=prompt.seq, text=prompt.text))
+    yield _deliver(session.id, session.peer, prompt)
+
+
+def _deliver(session: str, peer: bytes, prompt: Prompt) -> Effect:
+    """Give the worker a prompt; images are in the store alone."""
+    if prompt.has_images:
+        return SendPrompt(peer, session, prompt.seq)
+    return SendWorker(peer, Deliver(seq=prompt.seq, text=prompt.text))
 
 
 def _continue(session: Session, peer: bytes, turn: Turn, now_s: float) -> Iterator[Effect]:
@@ -93,7 +101,7 @@ def redeliver(world: World, now_s: float) -> Iterator[Effect]:
                 yield from _continue(session, session.peer, turn, now_s)
         elif turn.prompt is not None and not turn.turn_id and not turn.is_out_of_hand:
             turn.delivered_s = now_s
-            yield SendWorker(session.peer, Deliver(seq=turn.seq, text=turn.prompt.text))
+            yield _deliver(session.id, session.peer, turn.prompt)
 
 
 # ---- the worker's side of a turn
@@ -299,6 +307,8 @@ def on_reply_committed(
     if world.is_draining and session.residency is Residency.LIVE:
         yield from put_to_sleep(world, session)
     yield from go_on(world, session, now_s)
+    if outcome.is_new:
+        yield from model_names.ask(world, session, reply.stop_reason)
 
 
 def _final(session: Session, turn: Turn, reply: InsertReply, outcome: Outcome, now_s: float) -> Final:

@@ -52,6 +52,8 @@ class Prompt:
     said: str = ""
     unfinished_tool: str | None = None
     has_used_tools: bool = False
+    # It has images, which only the store keeps.
+    has_images: bool = False
 
 
 @dataclass(slots=True)
@@ -171,6 +173,9 @@ class Session:
     template: str | None = None
     # A person named it, or it got a name from its prompts: that stays.
     is_named: bool = True
+    # That name is of the words of its prompts; its model may still find a better one, and is asked once.
+    has_words_for_name: bool = False
+    was_asked_for_name: bool = False
     # What its prompts look like, if that is another type; nothing is proposed to a person who chose one.
     proposed_type: str | None = None
     is_type_chosen: bool = True

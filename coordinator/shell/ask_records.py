@@ -12,7 +12,9 @@ from protocol.messages import Continue, Decision
 from protocol.views import StopReason, Usage
 
 APPROVED = "approved"
+ANSWERED = "answered"
 DENIED = "denied"
+YES = frozenset({APPROVED, ANSWERED})
 CANCELLED = "cancelled"
 
 
@@ -60,7 +62,7 @@ def _stored(row: sqlite3.Row) -> StoredAsk:
         text=row["text"],
         digest=row["digest"],
         since=row["since"],
-        approved=None if row["outcome"] is None else row["outcome"] == APPROVED,
+        approved=None if row["outcome"] is None else row["outcome"] in YES,
         by=row["answered_by"] or "",
     )
 
@@ -108,9 +110,10 @@ def insert(db: sqlite3.Connection, change: e.InsertAsks) -> None:
 
 def decide(db: sqlite3.Connection, change: e.SaveDecision) -> None:
     """Answer an ask, once."""
+    yes = ANSWERED if change.is_words else APPROVED
     db.execute(
         "UPDATE asks SET outcome = ?, why = ?, answered_by = ?, idem = ?, at = ? WHERE id = ? AND outcome IS NULL",
-        (APPROVED if change.approved else DENIED, change.why, change.by, change.idem, change.at, change.ask),
+        (yes if change.approved else DENIED, change.why, change.by, change.idem, change.at, change.ask),
     )
 
 
@@ -148,7 +151,7 @@ def _state_of(db: sqlite3.Connection, *, session: str, seq: int, leg: int) -> Co
     asks = db.execute(
         "SELECT * FROM asks WHERE session = ? AND seq = ? AND leg = ? ORDER BY n", (session, seq, leg - 1)
     ).fetchall()
-    if any(ask["outcome"] not in {APPROVED, DENIED} for ask in asks):
+    if any(ask["outcome"] not in YES | {DENIED} for ask in asks):
         return None
     return Continue(
         seq=seq,
@@ -160,7 +163,7 @@ def _state_of(db: sqlite3.Connection, *, session: str, seq: int, leg: int) -> Co
         pieces=row["pieces"],
         usage=Usage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"]),
         decisions=[
-            Decision(call=ask["call"], approved=ask["outcome"] == APPROVED, why=ask["why"] or "", digest=ask["digest"])
+            Decision(call=ask["call"], approved=ask["outcome"] in YES, why=ask["why"] or "", digest=ask["digest"])
             for ask in asks
         ],
     )

@@ -1,11 +1,11 @@
-"""Answers that lie in the store: the state that a turn goes on with, what became of an ask, how a turn ended."""
+"""Answers that lie in the store: prompts with images, what a turn goes on with, what became of an ask or a turn."""
 
 import logging
 from collections.abc import Callable
 
 from coordinator.core import effects as e
 from coordinator.core.showing import refusal
-from coordinator.shell import ask_records
+from coordinator.shell import ask_records, images
 from coordinator.shell.store import Store
 from protocol import messages as m
 from protocol.errors import AskAmbiguous, AskTaken, AskUnknown, ChatCoordError, StoreFailed
@@ -33,9 +33,11 @@ class Asking:
         self._to_client = to_client
         self._to_worker = to_worker
 
-    def answer(self, order: e.SendContinue | e.SendAskFate | e.SendTurnEnd) -> None:
+    def answer(self, order: e.SendPrompt | e.SendContinue | e.SendAskFate | e.SendTurnEnd) -> None:
         """Look it up and send it."""
         match order:
+            case e.SendPrompt():
+                self._send_prompt(order)
             case e.SendContinue():
                 self._send_continue(order)
             case e.SendAskFate():
@@ -54,6 +56,18 @@ class Asking:
             log.error("state of a turn cannot be read", extra={"session": order.session, "reason": reason})
 
         self._store.ask(ask_records.state_of(order.session, order.seq, order.leg), answer, failed)
+
+    def _send_prompt(self, order: e.SendPrompt) -> None:
+        """Send a worker a prompt with its images; it is asked for again until the turn begins."""
+
+        def answer(prompt: m.Deliver | None) -> None:
+            if prompt is not None:
+                self._to_worker(order.peer, prompt)
+
+        def failed(reason: str) -> None:
+            log.error("images of a prompt cannot be read", extra={"session": order.session, "reason": reason})
+
+        self._store.ask(images.prompt_of(order.session, order.seq), answer, failed)
 
     def _send_fate(self, order: e.SendAskFate) -> None:
         """Say who answered an ask; whose resend this is, is told that its answer counts."""
@@ -98,9 +112,9 @@ def _fate(order: e.SendAskFate, fates: list[ask_records.Fate]) -> m.ToClient:
                 ask=fate.id,
                 session=fate.session,
                 tool=fate.tool,
-                approved=fate.outcome == ask_records.APPROVED,
+                approved=fate.outcome in ask_records.YES,
             )
         outcome = fate.outcome or "is just being answered"
-        why = f" ({fate.why})" if fate.why else ""
+        why = f" ({fate.why})" if fate.why and outcome != ask_records.ANSWERED else ""
         error = AskTaken(f"The ask {fate.id} was {outcome} by {fate.by}{why}.")
     return refusal(order.request, error)

@@ -22,7 +22,7 @@ from protocol import messages as m
 from protocol.codec import encode
 from protocol.embedded import ENGINE, GGUF_BYTES, has_engine, is_pulled, model_path
 from protocol.errors import ChatCoordError
-from protocol.extras import EXTRAS, how_to_install, is_installed
+from protocol.extras import EXTRAS, MCP, how_to_install, is_installed
 from protocol.mailbox import Mailbox
 from protocol.paths import OTHER_HOME, OTHER_RUNTIME, Home, check_private, find_running, runtime_candidates
 from protocol.processes import is_running, start_ticks
@@ -236,6 +236,9 @@ def _libraries(settings: Settings) -> Check:
     if missing:
         words = f"Models of the provider {missing[0]!r} are configured, and the package that they need is not there."
         return Check("model libraries", False, words, f"Run `{how_to_install(missing[0])}`.")
+    if settings.mcp and not is_installed(MCP):
+        words = "Servers of tools are configured ([mcp.NAME]), and the package that they need is not there."
+        return Check("model libraries", False, words, f"Run `{how_to_install(MCP)}`.")
     return Check("model libraries", True, f"{', '.join(wanted)} is installed" if wanted else "no extra is needed")
 
 

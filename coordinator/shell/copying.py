@@ -29,6 +29,13 @@ COPY = (
     " SELECT :session, 2 * k, r.role, r.text, NULL, 2 * k - 1, r.turn_id, r.stop_reason, r.error, r.at, r.model"
     " FROM turns JOIN messages AS r ON r.session = :source AND r.seq = reply"
 )
+COPY_IMAGES = (
+    "WITH turns AS (SELECT prompt, row_number() OVER (ORDER BY prompt) AS k FROM"  # noqa: S608 - our own words
+    f" ({TURNS}))"
+    " INSERT INTO images (session, seq, n, media_type, data)"
+    " SELECT :session, 2 * k - 1, i.n, i.media_type, i.data FROM turns JOIN images AS i"
+    " ON i.session = :source AND i.seq = prompt"
+)
 OWN = "type, model, system, cwd, env"
 OF_SOURCE = f"{OWN}, grp, template, temperature"
 # What is wrong with the rows of an import, each as a question that finds it.
@@ -68,6 +75,7 @@ def fork(change: InsertFork, db: sqlite3.Connection) -> Outcome:
         (change.session, change.name, change.number, digest, change.at, change.at, parent_seq, change.source),
     )
     db.execute(COPY, names)
+    db.execute(COPY_IMAGES, names)
     (copied,) = db.execute("SELECT count(*) FROM messages WHERE session = ?", (change.session,)).fetchone()
     return Outcome(token_sha256=digest, messages=copied, parent_seq=parent_seq)
 
@@ -117,13 +125,14 @@ def take_in(change: InsertImported, db: sqlite3.Connection) -> Outcome:
     if not refusal:
         db.execute(
             f"INSERT INTO sessions (id, name, number, {OWN}, epoch, token_sha256, closed, archived, created_at,"  # noqa: S608 - our own words
-            " last_active_at, parent, parent_seq, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " last_active_at, parent, parent_seq, origin, grp, template, temperature)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(change.session, change.name, change.number, change.type, change.model, change.system, change.cwd),
                 *(msgspec.json.encode(change.env).decode(), epoch, digest, change.closed, change.archived),
                 *(change.created_at, change.last_active_at),
                 *((None, None) if change.parent is None else (change.parent.session, change.parent.seq)),
-                change.origin,
+                *(change.origin, change.group, change.template, change.temperature),
             ),
         )
         db.execute(

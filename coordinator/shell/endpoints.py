@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from coordinator.shell.local_models import LocalModels
+from coordinator.shell.mcp_servers import servers_of
 from protocol.embedded import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
 from protocol.errors import ChatCoordError, KeyMissing, ModelUnknown
 from protocol.messages import Endpoint, EndpointRefused, ToolRule
@@ -69,6 +70,8 @@ class Endpoints:
             tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
             temperature=model.temperature,
+            mcp=servers_of(self._settings.mcp, self._private) if model.has_tools else [],
+            takes_images=model.takes_images,
         )
 
     def _local_one(
@@ -89,6 +92,7 @@ class Endpoints:
             tools=rules if model.has_tools else {},
             tool_timeout_s=self._settings.tool_timeout_s,
             temperature=model.temperature,
+            mcp=servers_of(self._settings.mcp, self._private) if model.has_tools else [],
         )
 
     def _key(self, name: str, model: ModelSettings) -> str | None:

@@ -42,7 +42,7 @@ from coordinator.shell.trees import Dead
 from coordinator.shell.turnstile import Turnstile
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import AskRefused, BadMessage, Busy, ChatCoordError, StoreFailed
-from protocol.extras import EXTRAS
+from protocol.extras import EXTRAS, MCP
 from protocol.failpoints import hit
 from protocol.messages import ClientSays, Create, Decide, Hello, Mark, WorkerSays
 from protocol.outbox import Record, list_outboxes, outbox_path, read_outbox
@@ -149,7 +149,8 @@ class Coordinator:
     def _choose_launcher(self) -> Launcher:
         if self._settings.launcher == "spawn":
             return SpawnLauncher(self._supervisor, self._post)
-        extras = tuple(sorted({model.provider for model in self._settings.models.values()} & EXTRAS.keys()))
+        wanted = {model.provider for model in self._settings.models.values()} | ({MCP} if self._settings.mcp else set())
+        extras = tuple(sorted(wanted & EXTRAS.keys()))
         return LocalLauncher(self._supervisor, self._post, self._home.logs / "zygote.log", extras)
 
     def _begin(self, contents: Contents) -> None:

@@ -91,7 +91,7 @@ class Hands:
                 self._look_up(effect)
             case e.SendHistoryBack():
                 self._send_history_back(effect)
-            case e.SendContinue() | e.SendAskFate() | e.SendTurnEnd():
+            case e.SendPrompt() | e.SendContinue() | e.SendAskFate() | e.SendTurnEnd():
                 self._asking.answer(effect)
             case e.SendRestore():
                 self._send_restore(effect)

@@ -1,5 +1,6 @@
 """The statement for each change and each question. Runs in the store's thread, on its connection."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import msgspec
 
 from coordinator.core import effects as e
 from coordinator.core.events import Outcome, StoredPrompt, StoredSession
-from coordinator.shell import ask_records, copying
+from coordinator.shell import ask_records, copying, images
 from protocol.limits import BODY_BYTES, PAGE_BYTES
 from protocol.views import ErrorView, ExitCard, HistoryRow, ParentView
 
@@ -23,8 +24,10 @@ PAGE_ROWS = 500
 SNAPSHOTS_KEPT = 2
 # A snapshot and a page go to the worker in one message, with room for what is around the texts.
 RESTORED_BYTES = BODY_BYTES - (512 << 10)
+# What ``named`` of a session says: it has its name for good, or one of the words of its prompts.
+FINALLY, BY_WORDS = 1, 2
 # Tables that have rows of sessions.
-OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active")
+OF_SESSIONS = ("messages", "exits", "snapshots", "asks", "legs", "active", "images")
 
 
 # ---- birth
@@ -48,10 +51,13 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
     }
     unanswered: dict[str, list[StoredPrompt]] = {}
     for row in db.execute(
-        "SELECT session, seq, text, turn_id, crashes, resumed FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
+        "SELECT session, seq, text, turn_id, crashes, resumed, EXISTS (SELECT 1 FROM images AS i"
+        " WHERE i.session = p.session AND i.seq = p.seq) AS has_images"
+        " FROM messages AS p WHERE role = 'user' AND NOT EXISTS"
         " (SELECT 1 FROM messages AS r WHERE r.session = p.session AND r.reply_to = p.seq) ORDER BY session, seq"
     ):
-        prompt = StoredPrompt(row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"])
+        facts = (row["seq"], row["text"], row["turn_id"], row["crashes"], row["resumed"], bool(row["has_images"]))
+        prompt = StoredPrompt(*facts)
         unanswered.setdefault(row["session"], []).append(prompt)
     legs = ask_records.load_legs(db)
     # Most sessions have the environment of one of a few terminals: kept once.
@@ -88,6 +94,7 @@ def load_sessions(db: sqlite3.Connection) -> tuple[StoredSession, ...]:
             group=row["grp"],
             template=row["template"],
             is_named=bool(row["named"]),
+            has_words_for_name=row["named"] == BY_WORDS,
             proposed_type=row["proposed_type"],
             temperature=row["temperature"],
         )
@@ -203,7 +210,9 @@ def _(change: e.InsertPrompt, db: sqlite3.Connection) -> Outcome:
     if known is not None:
         is_other = known["text"] != change.text
         return Outcome(seq=known["seq"], is_new=False, conflict=is_other, answered_by=known["answered_by"])
-    return _insert_prompt(db, change, change.text)
+    outcome = _insert_prompt(db, change, change.text)
+    images.insert(db, change.session, outcome.seq, change.images)
+    return outcome
 
 
 @apply.register
@@ -214,7 +223,9 @@ def _(change: e.InsertRetry, db: sqlite3.Connection) -> Outcome:
     last = db.execute(_PROMPTS + " AND p.role = 'user' ORDER BY p.seq DESC LIMIT 1", (change.session,)).fetchone()
     if last is None or last["stop_reason"] in {None, "completed"}:
         return Outcome()
-    return _insert_prompt(db, change, last["text"])
+    outcome = _insert_prompt(db, change, last["text"])
+    has_images = images.copy(db, change.session, last["seq"], outcome.seq)
+    return dataclasses.replace(outcome, has_images=has_images)
 
 
 def _insert_prompt(db: sqlite3.Connection, change: e.InsertPrompt | e.InsertRetry, text: str) -> Outcome:
@@ -319,13 +330,22 @@ def _(change: e.SaveExit, db: sqlite3.Connection) -> Outcome:
 
 @apply.register
 def _(change: e.SaveName, db: sqlite3.Connection) -> Outcome:
-    db.execute("UPDATE sessions SET name = ?, named = 1 WHERE id = ?", (change.name, change.session))
+    if change.is_final is not None:
+        named = FINALLY if change.is_final else BY_WORDS
+        db.execute("UPDATE sessions SET name = ?, named = ? WHERE id = ?", (change.name, named, change.session))
+    usage = change.usage
+    if usage is not None:
+        db.execute(
+            "UPDATE messages SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ? WHERE session = ?"
+            " AND seq = (SELECT max(seq) FROM messages WHERE session = ? AND reply_to IS NOT NULL)",
+            (usage.input_tokens, usage.output_tokens, change.session, change.session),
+        )
     return Outcome()
 
 
 @apply.register
 def _(change: e.SaveMark, db: sqlite3.Connection) -> Outcome:
-    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of six words
+    db.execute(f"UPDATE sessions SET {change.mark} = ? WHERE id = ?", (change.value, change.session))  # noqa: S608 - one of seven words
     if change.mark == "type":
         db.execute("UPDATE sessions SET proposed_type = NULL WHERE id = ?", (change.session,))
     return Outcome()

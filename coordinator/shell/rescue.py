@@ -115,6 +115,9 @@ class Remains:
                 archived=bool(facts.get("archived", False)),
                 parent=_parent(facts),
                 origin=foreign(_text(facts.get("origin"))),
+                group=_text(facts.get("grp")),
+                template=_text(facts.get("template")),
+                temperature=_number(facts["temperature"]) if facts.get("temperature") is not None else None,
             )
 
     def _select(self, query: str, *values: object) -> Iterator[sqlite3.Row]:

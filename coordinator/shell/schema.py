@@ -29,6 +29,13 @@ CREATE TABLE staged (
     turn_id TEXT, stop_reason TEXT, error TEXT, at REAL NOT NULL, PRIMARY KEY (batch, seq)
 ) WITHOUT ROWID;
 """
+# The images of prompts. They are read when a prompt is delivered, and never with the conversation.
+IMAGES = """
+CREATE TABLE images (
+    session TEXT NOT NULL REFERENCES sessions (id), seq INTEGER NOT NULL, n INTEGER NOT NULL, media_type TEXT NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (session, seq, n)
+);
+"""
 
 SCHEMA = (
     """
@@ -62,6 +69,7 @@ CREATE TABLE active (client TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROW
 """
     + ASKS
     + STAGED
+    + IMAGES
 )
 # What turns the schema of a version into that of the next.
 MIGRATIONS = {
@@ -79,7 +87,7 @@ MIGRATIONS = {
     " ALTER TABLE sessions ADD COLUMN parent_seq INTEGER;"
     " ALTER TABLE sessions ADD COLUMN origin TEXT;"
     " ALTER TABLE sessions ADD COLUMN temperature REAL;"
-    " ALTER TABLE messages ADD COLUMN model TEXT;" + ASKS + STAGED,
+    " ALTER TABLE messages ADD COLUMN model TEXT;" + ASKS + STAGED + IMAGES,
 }
 # Every version has had these; a database without them is not ours.
 TABLES = frozenset({"meta", "sessions", "messages", "active"})

@@ -149,6 +149,7 @@ SAMPLES: list[object] = [
     m.Cancel(request=19, session="a", seq=3),
     m.ListAsks(request=20, offset=50),
     m.Decide(request=21, ask="aa11", approve=False, idem="k", why="no"),
+    m.Decide(request=21, ask="aa11", approve=True, idem="k", answer="the second"),
     m.AsksAnswer(request=20, asks=[ASK], more=False),
     m.Decided(request=21, ask="aa11", session="0123456789abcdef", tool="run_command", approved=True),
     m.Cancelled(request=19, session="0123456789abcdef", seq=3, stop_reason="cancelled"),
@@ -267,6 +268,19 @@ SAMPLES: list[object] = [
         provider="anthropic", base_url="http://h", model="m", api_key="k", context_tokens=None, max_output_tokens=None,
         temperature=0.5,
     ),
+    m.Endpoint(
+        provider="openai", base_url="http://h/v1", model="m", api_key="k", context_tokens=None, max_output_tokens=None,
+        takes_images=True,
+        mcp=[m.McpServer(name="s", command=["x"], secrets={"K": "v"}, rule=m.ToolRule(rule="ask", allow=["get_*"]))],
+    ),
+    m.Submit(
+        request=2, session="a", idem="k", text="look", follow=False,
+        images=[m.Image(media_type="image/png", data=b"\x89PNG")],
+    ),
+    m.Deliver(seq=1, text="look", images=[m.Image(media_type="image/png", data=b"\x89PNG")]),
+    m.NameWanted(),
+    m.NameGiven(**OWN, text="parser-crash", usage=Usage(input_tokens=1)),
+    m.Mark(request=9, session="a", mark="temperature", value=0.5),
     m.Part(transfer=1, n=0, last=True, crc=7, data=b"\x00\xff"),
     m.PartAck(transfer=1, n=0),
 ]  # fmt: skip

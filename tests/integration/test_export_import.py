@@ -32,7 +32,9 @@ def exported(product: Product, name: str, file: str) -> dict:
 
 
 def test_a_session_comes_back_as_it_was_beside_the_one_that_is_there(product):
-    product.run("new", "a", "--type", "review", "--system", "Be brief.")
+    product.configure(f"{(product.home / 'config.toml').read_text()}[templates.strict]\n")
+    more = ("--template", "strict", "--group", "night", "--temperature", "0.5")
+    product.run("new", "a", "--type", "review", "--system", "Be brief.", *more)
     product.run("send", "a", "echo größer 🙂 <b>")
     product.run("send", "a", "status 400", code=1)
     product.run("fork", "a", "--name", "child")
@@ -42,6 +44,7 @@ def test_a_session_comes_back_as_it_was_beside_the_one_that_is_there(product):
     assert (report["status"], report["name"]) == ("imported", "child-2")
     assert same(before, exported(product, report["session"], "again.json"), *OWN)
     assert before["system"] == "Be brief."
+    assert (before["template"], before["group"], before["temperature"]) == ("strict", "night", 0.5)
     assert before["parent"]["seq"] == 4
     assert product.json("import", str(product.home.parent / "child.json"))["conversations"][0]["status"] == (
         "imported already"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from protocol import messages as m
 from protocol.views import HistoryRow
 from tests.simulation.violation import must
+from tests.simulation.workers import PIXEL, words_for
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -137,7 +138,8 @@ class Client:
     def _submit(self, number: int, session: str) -> m.Request:
         idem, follow = self._idem(), self.world.time.chance(0.4)
         text = f"prompt {idem}.{self.world.time.rng.choice(SAYINGS)}"
-        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow)
+        images = [PIXEL] if self.world.time.chance(0.1) else []
+        return m.Submit(request=number, session=session, idem=idem, text=text, follow=follow, images=images)
 
     def _retry(self, number: int, session: str) -> m.Request:
         return m.Retry(request=number, session=session, idem=self._idem(), follow=True)
@@ -161,8 +163,10 @@ class Client:
         return m.Wake(request=number, session=session)
 
     def _mark(self, number: int, session: str) -> m.Request:
-        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model"))
+        mark = self.world.time.rng.choice(("pinned", "archived", "draft", "type", "model", "temperature"))
         value = f"draft {number}" if mark == "draft" else self.world.time.chance(0.3)
+        if mark == "temperature":
+            value = self.world.time.rng.choice((None, 0.5, 3.0))
         if mark == "type":
             value = self.world.time.rng.choice(TYPES)
         if mark == "model":
@@ -180,7 +184,10 @@ class Client:
             return m.ListAsks(request=number)
         ask = self.world.time.rng.choice(asks[-6:])
         approve = self.world.time.chance(0.6)
-        return m.Decide(request=number, ask=ask, approve=approve, idem=f"{self.peer!r}-{number}", why="because")
+        answer = words_for(ask) if approve != self.world.time.chance(0.05) else None  # now and then the wrong kind
+        return m.Decide(
+            request=number, ask=ask, approve=approve, idem=f"{self.peer!r}-{number}", why="because", answer=answer
+        )
 
     def _cancel(self, number: int, session: str) -> m.Request:
         waiting = [seq for seq, row in self.world.disk.sessions[session].unanswered.items() if row.reply_to is None]

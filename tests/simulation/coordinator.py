@@ -14,12 +14,14 @@ from protocol import messages as m
 from protocol.views import ErrorView
 from tests.simulation.invariants import Invariants, Unwatched
 from tests.simulation.violation import Violation, must
-from tests.simulation.workers import Worker
+from tests.simulation.workers import PIXEL, Worker
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Question = e.SendHistory | e.SendHistoryBack | e.SendRestore | e.SendContinue | e.SendAskFate | e.SendTurnEnd
+Question = (
+    e.SendHistory | e.SendHistoryBack | e.SendRestore | e.SendPrompt | e.SendContinue | e.SendAskFate | e.SendTurnEnd
+)
 TICK_S = 1.0
 GROUP = 64
 PROBE_S = 1.0
@@ -55,6 +57,7 @@ class Coordinator:
             e.SendHistoryBack: self._ask_store,
             e.SendRestore: self._ask_store,
             e.SendContinue: self._ask_store,
+            e.SendPrompt: self._ask_store,
             e.SendAskFate: self._ask_store,
             e.SendTurnEnd: self._ask_store,
             e.DropFiles: self._note,
@@ -261,6 +264,12 @@ class Coordinator:
             return
         if isinstance(job, e.SendRestore):
             self._restore(job)
+            return
+        if isinstance(job, e.SendPrompt):
+            row = self.world.disk.sessions[job.session].rows[job.seq - 1]
+            must(row.has_images, "a prompt without images is looked up", job)
+            prompt = m.Deliver(seq=job.seq, text=row.text, images=[PIXEL])
+            self.world.network.to_peer(job.peer, prompt)
             return
         if isinstance(job, e.SendContinue):
             state = self.world.disk.state_of(job.session, job.seq, job.leg)

@@ -27,6 +27,7 @@ class Row:
     stop_reason: str | None = None
     crashes: int = 0
     resumed: int = 0
+    has_images: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +71,9 @@ class Stored:
     origin: str | None = None
     type: str = ""
     proposed_type: str | None = None
+    temperature: float | None = None
     is_named: bool = True
+    has_words_for_name: bool = False
     model: str = ""
     snapshots: list[e.SaveSnapshot] = field(default_factory=list)
     card: ExitCard | None = None
@@ -118,6 +121,7 @@ class Disk:
     def _insert_session(self, change: e.InsertSession) -> ev.Outcome:
         self.sessions[change.session] = row = Stored(change, change.name, epoch=int(change.starts))
         row.type, row.is_named, row.model = change.type, change.is_named, change.model
+        row.temperature = change.temperature
         return self._token(row)
 
     def knows(self, change: e.Change) -> bool:
@@ -138,6 +142,7 @@ class Disk:
             turns = [seq for seq in turns if seq <= last]
         own = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
         row = Stored(dataclasses.replace(source.born, at=change.at, **own), change.name, epoch=0, type=source.type)
+        row.model, row.temperature = source.model, source.temperature
         self.sessions[change.session] = row
         for seq in turns:
             self._add_turn(row, source.rows[seq - 1], source.replies[seq])
@@ -164,10 +169,11 @@ class Disk:
             return ev.Outcome(refusal="a message is missing")
         born = e.InsertSession(
             change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
-            change.env, change.created_at, b"", 0, starts=False,
+            change.env, change.created_at, b"", 0, starts=False, group=change.group, template=change.template,
+            temperature=change.temperature,
         )  # fmt: skip
         self.sessions[change.session] = row = Stored(born, change.name, epoch=self.epochs, closed=change.closed)
-        row.type = change.type
+        row.type, row.temperature = change.type, change.temperature
         row.archived, row.parent, row.origin = change.archived, change.parent, change.origin
         for seq in range(1, len(staged), 2):
             asked, answered = staged[seq], staged[seq + 1]
@@ -204,7 +210,7 @@ class Disk:
             return ev.Outcome(
                 seq=known.seq, is_new=False, conflict=is_other, answered_by=reply.seq if reply is not None else None
             )
-        return self._new_prompt(session, change.idem, change.text)
+        return self._new_prompt(session, change.idem, change.text, has_images=bool(change.images))
 
     def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
         session = self.sessions[change.session]
@@ -215,14 +221,14 @@ class Disk:
         last = next((row for row in reversed(session.rows) if row.idem is not None), None)
         if last is None or last.seq in session.unanswered or session.replies[last.seq].stop_reason == "completed":
             return ev.Outcome()
-        return self._new_prompt(session, change.idem, last.text)
+        return self._new_prompt(session, change.idem, last.text, has_images=last.has_images)
 
-    def _new_prompt(self, session: Stored, idem: str, text: str) -> ev.Outcome:
-        row = Row(len(session.rows) + 1, text, idem=idem)
+    def _new_prompt(self, session: Stored, idem: str, text: str, *, has_images: bool) -> ev.Outcome:
+        row = Row(len(session.rows) + 1, text, idem=idem, has_images=has_images)
         session.rows.append(row)
         session.idems[idem] = session.unanswered[row.seq] = row
         session.unread = False
-        return ev.Outcome(seq=row.seq, text=text)
+        return ev.Outcome(seq=row.seq, text=text, has_images=has_images)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         session = self.sessions[change.session]
@@ -289,8 +295,10 @@ class Disk:
             case e.SaveExit():
                 row.card = change.card
             case e.SaveName():
-                must(not (change.is_auto and row.is_named), "a session that a person named was named again", change)
-                row.name, row.is_named = change.name, True
+                is_open = not row.is_named or row.has_words_for_name
+                must(not change.is_auto or is_open, "a session that a person named was named again", change)
+                if change.is_final is not None:
+                    row.name, row.is_named, row.has_words_for_name = change.name, True, not change.is_final
             case e.SaveMark():
                 setattr(row, change.mark, change.value)
                 if change.mark == "type":
@@ -332,13 +340,14 @@ class Disk:
                 last_active_at=row.born.at,
                 exit_card=row.card,
                 unanswered=tuple(
-                    ev.StoredPrompt(p.seq, p.text, p.turn_id, p.crashes, p.resumed) for p in row.unanswered.values()
+                    ev.StoredPrompt(p.seq, p.text, p.turn_id, p.crashes, p.resumed, p.has_images)
+                    for p in row.unanswered.values()
                 ),
                 pid=row.pid,
                 start_ticks=None if row.pid is None else 1,
                 leg=self.stored_leg(key),
                 pinned=row.pinned,
-                temperature=row.born.temperature,
+                temperature=row.temperature,
                 archived=row.archived,
                 draft=row.draft,
                 parent=row.parent,
@@ -347,6 +356,7 @@ class Disk:
                 template=row.born.template,
                 is_named=row.is_named,
                 proposed_type=row.proposed_type,
+                has_words_for_name=row.has_words_for_name,
             )
             for key, row in self.sessions.items()
         )

@@ -155,6 +155,7 @@ class Invariants:
         session = self._world.workers_by_peer[peer].session
         row = self._disk.sessions[session].unanswered.get(deliver.seq)
         must(row is not None and row.text == deliver.text, "3: delivered what does not wait", peer, deliver, row)
+        must(row is None or not row.has_images, "3: delivered without its images", peer, deliver, row)
 
     def what_is_dropped_is_committed(self, order: e.DropOutbox) -> None:
         """A dead worker's outbox goes when its replies are rows."""
@@ -205,7 +206,8 @@ class Invariants:
         for old in stored:
             new = self._core.sessions[old.id]
             same = ("name", "number", "type", "model", "system", "cwd", "env", "messages", "exit_card")
-            same += ("parent", "origin", "group", "template", "is_named", "proposed_type")
+            same += ("parent", "origin", "group", "template", "is_named", "proposed_type", "temperature")
+            same += ("has_words_for_name",)
             changed = [(what, getattr(old, what), getattr(new, what)) for what in same]
             must(all(a == b for _, a, b in changed), "5: a session came back changed", old.id, changed)
             known = [prompt.seq for prompt in new.waiting] + ([new.turn.seq] if new.turn else [])

@@ -19,12 +19,23 @@ ORPHAN_S = 900.0
 RESEND_PERMIT_S = 1.0
 # So often a request is sent that is refused for its rate.
 TRIES = 6
+PIXEL = m.Image(media_type="image/png", data=b"\x89PNG")
 USAGE = Usage(input_tokens=1, output_tokens=2)
 
 
 def answer_to(prompt: str, turn_id: str) -> str:
     """Return the one right answer to a prompt in a turn."""
     return f"{turn_id} answers: {prompt}"
+
+
+def kind_of(ask: str) -> str:
+    """Return what an ask is: one in three is a question."""
+    return "question" if int(ask, 16) % 3 == 0 else "approval"
+
+
+def words_for(ask: str) -> str | None:
+    """Return the only right answer to a question; None for what is none."""
+    return f"words for {ask}" if kind_of(ask) == "question" else None
 
 
 class Worker:
@@ -76,9 +87,10 @@ class Worker:
             m.Endpoint: self._on_endpoint,
             m.EndpointRefused: self._on_endpoint,
             m.Permit: self._on_permit,
-            m.PermitRefused: self._on_nothing,
+            m.PermitRefused: self._on_permit_refused,
             m.Renamed: self._on_nothing,
             m.Retyped: self._on_nothing,
+            m.NameWanted: self._on_name_wanted,
             m.ToolEnded: self._on_nothing,
             m.Refused: self._on_nothing,
         }
@@ -258,6 +270,27 @@ class Worker:
         data = json.dumps(self._known).encode()
         self._send(m.SnapshotTaken(session=self.session, epoch=self.epoch, n=wanted.n, through_seq=through, data=data))
 
+    def _on_name_wanted(self, wanted: m.NameWanted) -> None:
+        """Ask for a permit and, when it comes at once, make the request; a turn goes before."""
+        if self._turns.running is None and self._then is None and self._is_restored:
+            self._call += 1
+            self._then = self._give_name
+            naming = m.PermitWanted(
+                session=self.session, epoch=self.epoch, boot=self._counts, call=self._call, turn_id=m.NAMING
+            )
+            self._send(naming)
+
+    def _give_name(self) -> None:
+        text = self.world.time.rng.choice(
+            ("A good name", "parser-crash-fix", "I cannot say that in so few words, sorry")
+        )
+        self._later(0.2, self._name_is_found, text, self._call)
+
+    def _name_is_found(self, text: str, call: int) -> None:
+        if self._holds == call:
+            self._send(m.NameGiven(session=self.session, epoch=self.epoch, text=text, usage=USAGE))
+            self._give_back(200)
+
     def _on_stacks_wanted(self, wanted: m.StacksWanted) -> None:
         self._send(m.Stacks(session=self.session, epoch=self.epoch, n=wanted.n, text="somewhere"))
 
@@ -275,6 +308,10 @@ class Worker:
                 self._send(self._started(now))
             return
         must(not is_busy, "two turns run at once in a worker", self.session, deliver)
+        if self._call > self._over:  # the question for a name is in the way
+            self._give_back(None)
+            if not self.is_alive:
+                return
         self.world.ledger.begin_turn(self.session, running.seq, running.turn_id)
         if not self._dies_here("before it asks for the model"):
             self._wanting = running
@@ -318,6 +355,8 @@ class Worker:
             if ask not in running.resume.approved:
                 continue
             must(running.resume.approved[ask] == approved, "what runs is not what was approved", ask)
+            if words_for(ask) is not None:
+                must(running.resume.answers[ask] == words_for(ask), "an answer is not what was said", ask)
             intent = m.ToolIntent(
                 session=self.session, epoch=self.epoch, seq=running.seq, turn_id=running.turn_id, call=ask, tool="t",
                 text="",
@@ -341,7 +380,7 @@ class Worker:
         ids = [f"{self.world.next_id():016x}" for _ in range(self.world.time.rng.choice((1, 1, 2)))]
         asks = [
             m.ToolAsk(
-                id=key, call=key, kind="approval", tool="run_command", argv=["/bin/sh", "-c", key], text=key,
+                id=key, call=key, kind=kind_of(key), tool="run_command", argv=["/bin/sh", "-c", key], text=key,
                 digest=f"digest of {key}",
             )
             for key in ids
@@ -416,6 +455,10 @@ class Worker:
         self.world.ledger.request_begins(self.peer)
         if not self._dies_here("with a permit"):
             then()
+
+    def _on_permit_refused(self, refused: m.PermitRefused) -> None:
+        if self._turns.running is None and self._then is not None and refused.call == self._call:
+            self._give_back(None)  # a name is not worth more
 
     def _give_back(self, status: int | None, retry_after_s: float | None = None) -> None:
         self._over, self._holds, self._then = self._call, 0, None

@@ -21,7 +21,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network, Weather
 from tests.simulation.schedule import Schedule
 from tests.simulation.violation import Violation, must
-from tests.simulation.workers import Worker
+from tests.simulation.workers import Worker, words_for
 
 EPISODE_EVENTS = 10_000
 # Everything that waits is served within this, once nothing goes wrong any more: the longest wait is a worker's for its
@@ -128,7 +128,10 @@ class World:
         self.tell(ev.ClientSpoke(b"judge", m.ClientHello(client="judge", pid=1)))
         for key, row in self.disk.asks.items():
             if row.decision is None and not row.is_over:
-                order = m.Decide(request=1, ask=key, approve=self.time.chance(0.5), idem=f"judge-{key}")
+                approve = self.time.chance(0.5)
+                order = m.Decide(
+                    request=1, ask=key, approve=approve, idem=f"judge-{key}", answer=words_for(key) if approve else None
+                )
                 self.tell(ev.ClientSpoke(b"judge", order))
 
     def _take_out_pins(self) -> None:

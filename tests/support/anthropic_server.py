@@ -89,6 +89,6 @@ def _flat(message: dict) -> list[dict[str, str]]:
             content = block["content"]
             text = content if isinstance(content, str) else "".join(part["text"] for part in content)
             found.append({"role": "tool", "content": text})
-        else:
+        elif block["type"] != "image":
             found.append({"role": "assistant", "content": json.dumps(block)})
     return found

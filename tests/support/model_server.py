@@ -24,6 +24,7 @@ class Call:
     said: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     temperature: float | None = None
+    images: list[str] = field(default_factory=list)
 
     @property
     def results(self) -> list[str]:
@@ -45,6 +46,7 @@ class ModelServer:
         self.most_at_once = 0
         self.refusals: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.window: int | None = None  # what is longer, in characters, is refused; each counts as a token
+        self.name: str | None = None  # what it would call any conversation
         self._open: dict[int, socket.socket] = {}
         self.gate = threading.Event()  # "wait" answers its second half only when this is set
         self._lock = threading.Lock()
@@ -106,8 +108,12 @@ class ModelServer:
     def _read(self, request: BaseHTTPRequestHandler, body: dict) -> Call:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         tools = [t["function"]["name"] for t in body.get("tools", [])]
-        prompt = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
-        return Call(prompt, body["messages"], key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
+        images = [url for m in body["messages"] for url in _images(m["content"])]
+        messages = [m | {"content": _text(m["content"])} for m in body["messages"]]
+        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+        call = Call(prompt, messages, key, time.monotonic(), tools=tools, temperature=body.get("temperature"))
+        call.images = images
+        return call
 
     def _close(self, call: Call) -> None:
         call.ended_s = call.ended_s or time.monotonic()
@@ -173,7 +179,9 @@ class ModelServer:
 
     def _pieces(self, word: str, rest: str, call: Call):
         """Yield the pieces of the reply."""
-        if word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
+        if self.name is not None and call.prompt.endswith("Name this conversation."):
+            yield self.name
+        elif word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
             number, _, tag = rest.partition(" ")
             for i in range(int(number)):
                 yield f"{tag}{i};"
@@ -243,6 +251,19 @@ class ModelServer:
         request.wfile.write(body)
 
 
+def _text(content: object) -> object:
+    """A message's text; beside images it comes in parts."""
+    if not isinstance(content, list):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _images(content: object) -> list[str]:
+    """The images of a message, each as a data URL."""
+    parts = content if isinstance(content, list) else []
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+
+
 def garbage(what: str) -> bytes:
     """Return what no endpoint should send."""
     text = {
@@ -261,6 +282,7 @@ def garbage(what: str) -> bytes:
 
 def _calls(word: str, rest: str, call: Call) -> list[dict]:
     """Return the tools to call: ``use JSON`` one, ``uses JSON`` a list, once; ``loop JSON`` one again and again."""
+    rest = rest.partition("\n\n")[0]  # behind it may be what the prompt says of its files
     if word == "loop":
         return [json.loads(rest)]
     if word not in {"use", "uses"} or call.results:

@@ -83,7 +83,7 @@ class SimulatedStore:
             "change": change, "name": change.name, "epoch": 0, "closed": False, "failed": False,
             "unread": False, "pid": None, "card": None, "digest": b"", "snapshots": [],
             "pinned": False, "archived": False, "draft": "", "type": change.type, "proposed_type": None,
-            "is_named": change.is_named, "model": change.model,
+            "is_named": change.is_named, "model": change.model, "temperature": change.temperature,
         }  # fmt: skip
         self.messages[change.session] = []
         return self._bump(change) if change.starts else ev.Outcome(epoch=0)
@@ -100,7 +100,8 @@ class SimulatedStore:
             prompts = [row for row in prompts if row["seq"] <= last]
         born, kind = self.sessions[change.source]["change"], self.sessions[change.source]["type"]
         fields = {"session": change.session, "name": change.name, "number": change.number, "starts": False}
-        self._insert_session(dataclasses.replace(born, type=kind, is_named=True, **fields))
+        own = {key: self.sessions[change.source][key] for key in ("model", "temperature")}
+        self._insert_session(dataclasses.replace(born, type=kind, is_named=True, **own, **fields))
         rows = self.messages[change.session]
         for k, row in enumerate(prompts, 1):
             rows.append(row | {"seq": 2 * k - 1, "idem": f"fork-{k}"})
@@ -119,7 +120,8 @@ class SimulatedStore:
             return ev.Outcome(refusal="A message is missing")
         born = e.InsertSession(
             change.session, change.name, change.number, change.type, change.model, change.system, change.cwd,
-            change.env, change.created_at, b"", 0, starts=False,
+            change.env, change.created_at, b"", 0, starts=False, group=change.group, template=change.template,
+            temperature=change.temperature,
         )  # fmt: skip
         self._insert_session(born)
         own = {"closed": change.closed, "archived": change.archived, "origin": change.origin, "parent": change.parent}
@@ -147,7 +149,8 @@ class SimulatedStore:
             case e.SaveExit():
                 row["card"] = change.card
             case e.SaveName():
-                row.update(name=change.name, is_named=True)
+                if change.is_final is not None:
+                    row.update(name=change.name, is_named=True, has_words_for_name=not change.is_final)
             case e.SaveMark():
                 row[change.mark] = change.value
                 if change.mark == "type":
@@ -208,7 +211,7 @@ class SimulatedStore:
                     conflict=row["text"] != change.text,
                     answered_by=reply and reply["seq"],
                 )
-        return self._append_prompt(change, change.text)
+        return self._append_prompt(change, change.text, has_images=bool(change.images))
 
     def _insert_retry(self, change: e.InsertRetry) -> ev.Outcome:
         rows = self.messages[change.session]
@@ -219,12 +222,13 @@ class SimulatedStore:
         reply = last and next((r for r in rows if r.get("reply_to") == last["seq"]), None)
         if reply is None or reply["stop_reason"] == "completed":
             return ev.Outcome()
-        return self._append_prompt(change, last["text"])
+        return self._append_prompt(change, last["text"], has_images=last.get("has_images", False))
 
-    def _append_prompt(self, change: e.InsertPrompt | e.InsertRetry, text: str) -> ev.Outcome:
+    def _append_prompt(self, change: e.InsertPrompt | e.InsertRetry, text: str, *, has_images: bool) -> ev.Outcome:
         rows = self.messages[change.session]
-        rows.append({"seq": len(rows) + 1, "idem": change.idem, "text": text, "turn_id": None})
-        return ev.Outcome(seq=len(rows), text=text)
+        row = {"seq": len(rows) + 1, "idem": change.idem, "text": text, "turn_id": None, "has_images": has_images}
+        rows.append(row)
+        return ev.Outcome(seq=len(rows), text=text, has_images=has_images)
 
     def _insert_reply(self, change: e.InsertReply) -> ev.Outcome:
         self.sessions[change.session]["unread"] = change.unread
@@ -266,14 +270,21 @@ class SimulatedStore:
                 last_active_at=row["change"].at,
                 exit_card=row["card"],
                 unanswered=tuple(
-                    ev.StoredPrompt(p["seq"], p["text"], p["turn_id"], p.get("crashes", 0), p.get("resumed", 0))
+                    ev.StoredPrompt(
+                        p["seq"],
+                        p["text"],
+                        p["turn_id"],
+                        p.get("crashes", 0),
+                        p.get("resumed", 0),
+                        p.get("has_images", False),
+                    )
                     for p in self.unanswered(key)
                 ),
                 pid=row["pid"],
                 start_ticks=None if row["pid"] is None else 1,
                 leg=self._leg(key),
                 pinned=row["pinned"],
-                temperature=row["change"].temperature,
+                temperature=row["temperature"],
                 archived=row["archived"],
                 draft=row["draft"],
                 parent=row.get("parent"),
@@ -282,6 +293,7 @@ class SimulatedStore:
                 template=row["change"].template,
                 is_named=row["is_named"],
                 proposed_type=row["proposed_type"],
+                has_words_for_name=row.get("has_words_for_name", False),
             )
             for key, row in self.sessions.items()
         )
@@ -334,6 +346,7 @@ class Simulated:
         self.left = False
         # Turns that a worker was to go on with, and asks that the store was asked about.
         self.continued: list[e.SendContinue] = []
+        self.prompts_sent: list[e.SendPrompt] = []
         self.fates: list[e.SendAskFate] = []
         self._at_once = commits_at_once
         self._requests = 0
@@ -422,6 +435,8 @@ class Simulated:
                 self.servers_ended.append(effect)
             case e.SendContinue():
                 self.continued.append(effect)
+            case e.SendPrompt():
+                self.prompts_sent.append(effect)
             case e.SendAskFate():
                 self.fates.append(effect)
             case e.SendTurnEnd():

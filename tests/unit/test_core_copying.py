@@ -9,6 +9,7 @@ from coordinator.core import events as ev
 from protocol import messages as m
 from protocol.errors import StoreReadOnly
 from protocol.limits import IMPORT_ROWS, NAME_CHARS
+from protocol.settings import TemplateSettings
 from protocol.views import HistoryRow, ParentView
 from tests.support.simulated import CLIENT, FIRST, Simulated, live, state
 
@@ -85,6 +86,22 @@ def test_a_fork_is_answered_when_it_is_durable_and_made_once():
     (again,) = world.say(order)
     assert again.session.id == NEW
     assert len(world.world.sessions) == 2
+
+
+def test_a_fork_has_what_its_source_had_when_it_was_made_durable():
+    world = talked()
+    world._at_once = False
+    world.say(m.Mark(request=8, session="a", mark="model", value="other"))
+    world.say(m.Mark(request=9, session="a", mark="temperature", value=0.5))
+    world.say(m.Fork(request=10, session="a", id=NEW))
+    world.settle()
+    before = world.world.sessions[NEW]
+
+    assert (before.model, before.temperature) == ("other", 0.5)
+
+    world.reboot()
+
+    assert (world.world.sessions[NEW].model, world.world.sessions[NEW].temperature) == ("other", 0.5)
 
 
 def test_a_fork_that_is_not_durable_is_in_no_list():
@@ -263,6 +280,29 @@ def test_a_type_or_model_that_is_not_known_here_becomes_the_default():
     made = imported(world, type="poetry", model="gone").session
 
     assert (made.type, made.model) == ("development", "m")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"group": "night", "template": "strict", "temperature": 0.5}, ("night", "strict", 0.5)),
+        ({"group": "../x", "template": "lax", "temperature": 9.0}, (None, None, None)),
+        ({"temperature": float("nan")}, (None, None, None)),
+        ({"temperature": 0.0}, (None, None, 0.0)),
+    ],
+)
+def test_an_import_keeps_group_template_and_temperature_where_they_can_be(given, kept):
+    world = live(templates={"strict": TemplateSettings()})
+    world._at_once = True
+    stage(world, row(1), row(2, 1))
+    made = imported(world, messages=2, **given).session
+
+    assert (made.group, made.template, made.temperature) == kept
+
+    world.reboot()
+    back = world.world.sessions[NEW]
+
+    assert (back.group, back.template, back.temperature) == kept
 
 
 def test_a_closed_session_comes_back_closed_and_takes_no_slot_or_name():

@@ -112,7 +112,7 @@ def test_a_rename_wins_over_a_name_that_is_on_its_way():
 def test_a_name_that_the_store_did_not_take_is_free_and_nobody_is_told():
     world = Simulated()
     new(world)
-    change = e.SaveName(FIRST, "harbour-cranes", b"", 0, is_auto=True)
+    change = e.SaveName(FIRST, "harbour-cranes", b"", 0, is_auto=True, is_final=False)
     world._at_once = False
     world.say(m.Submit(request=1, session=FIRST, idem="k", text="harbour cranes", follow=False))
     world.step_one()

@@ -212,6 +212,30 @@ def test_a_temperature_goes_to_every_turn_and_survives_the_coordinator():
     assert world.ask(m.GetSession, session="a").session.temperature == 1.5
 
 
+def test_another_temperature_counts_from_the_next_turn_on_and_survives_the_coordinator():
+    world = Simulated()
+    made = world.create("a", temperature=1.5)
+    world.hello(made.session.id)
+    shown = world.ask(m.Mark, session="a", mark="temperature", value=0.25).session
+
+    assert shown.temperature == 0.25
+    assert wanted(world, made.session.id) == ("m", 0.25)
+
+    world.ask(m.Mark, session="a", mark="temperature", value=0)
+    world.reboot()
+
+    assert world.ask(m.GetSession, session="a").session.temperature == 0.0
+    assert world.ask(m.Mark, session="a", mark="temperature", value=None).session.temperature is None
+
+
+@pytest.mark.parametrize("value", [-0.1, 2.1, float("nan"), True, "hot"])
+def test_another_temperature_out_of_range_is_refused(value):
+    world = Simulated()
+    world.new("a")
+
+    assert world.ask(m.Mark, session="a", mark="temperature", value=value).code == "value.illegal"
+
+
 @pytest.mark.parametrize("value", [-0.1, 2.1, float("nan"), float("inf")])
 def test_a_temperature_out_of_range_is_refused(value):
     assert Simulated().create("a", temperature=value).code == "value.illegal"

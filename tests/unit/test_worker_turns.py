@@ -154,7 +154,7 @@ def test_a_turn_goes_on_with_its_state_and_what_was_said_to_its_calls():
     running = Turns().accept(going_on(), "unused")
 
     assert (running.seq, running.turn_id, running.leg, running.said, running.pieces) == (3, "t", 1, "said", 2)
-    assert running.resume == Resume(state=b"s", approved={"c": "d"}, denied={})
+    assert running.resume == Resume(state=b"s", approved={"c": "d"}, denied={}, answers={"c": "no"})
     assert Turns().accept(going_on(approved=False), "unused").resume.denied == {"c": "no"}
 
 

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from protocol.views import AskKind
+
 # Rounds of calls within a turn; a model that needs more is in a circle.
 ROUNDS = 50
 # Calls of one leg that a person is asked for at once.
 ASKS_AT_ONCE = 16
+# The tool that is a question to the person; the answer is what it returns.
+QUESTION = "ask_person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class NeedsYes:
     argv: list[str]
     text: str
     digest: str
+    kind: AskKind = "approval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,15 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """A turn goes on: its state, the digest that was approved by call, the reason of each no by call."""
+    """A turn goes on: its state, the digest that was approved by call, the reason of each no by call.
+
+    ``answers`` is what was said, by call, beside a yes: the answers to questions.
+    """
 
     state: bytes
     approved: dict[str, str]
     denied: dict[str, str]
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 class Toolbox(Protocol):

@@ -7,7 +7,7 @@ its turn and leg.
 
 from dataclasses import dataclass
 
-from protocol.messages import Asked, AskNoted, Continue, Deliver, Reply
+from protocol.messages import Asked, AskNoted, Continue, Deliver, Image, Reply
 from protocol.views import Usage
 from workers.core.calls import Resume
 
@@ -28,6 +28,7 @@ class Running:
     pieces: int = 0
     usage: Usage = NOTHING
     resume: Resume | None = None
+    images: tuple[Image, ...] = ()
 
 
 class Turns:
@@ -47,7 +48,7 @@ class Turns:
         if isinstance(order, Continue):
             self.running = _going_on(order)
         else:
-            self.running = Running(order.seq, turn_id, order.text)
+            self.running = Running(order.seq, turn_id, order.text, images=tuple(order.images))
         return self.running
 
     def refuse(self, seq: int) -> bool:
@@ -93,5 +94,6 @@ def _going_on(order: Continue) -> Running:
         state=order.state,
         approved={d.call: d.digest for d in order.decisions if d.approved},
         denied={d.call: d.why for d in order.decisions if not d.approved},
+        answers={d.call: d.why for d in order.decisions if d.approved},
     )
     return Running(order.seq, order.turn_id, order.text, order.leg, order.said, order.pieces, order.usage, resume)

@@ -6,13 +6,13 @@ this turn added is kept as state; what was said before it comes out of the store
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import ApprovalRequired
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ToolCallPart
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved, ToolDenied
 from pydantic_core import SchemaValidator, core_schema
 
@@ -22,6 +22,7 @@ from workers.models.port import ModelFailed
 
 VERSION = 1
 # What is no object cannot be passed as arguments; what is in it is checked by the toolbox.
+ANYTHING: dict[str, Any] = {"type": "object"}
 OBJECT = SchemaValidator(core_schema.dict_schema(keys_schema=core_schema.str_schema()))
 
 
@@ -36,10 +37,13 @@ class Leg:
     def __init__(self, toolbox: calls.Toolbox | None, resume: calls.Resume | None) -> None:
         self._toolbox = toolbox
         self._approved = {} if resume is None else resume.approved
+        self._answers = {} if resume is None else resume.answers
         self._asked: dict[str, tuple[calls.Call, calls.NeedsYes]] = {}
         self.requests = 0
         self.messages: list[ModelMessage] = []
         self.results: DeferredToolResults | None = None
+        # Tools that were asked for and are not there any more: the model is told why instead of what they do.
+        self._gone: set[str] = set()
         if resume is not None:
             self.requests, self.messages = _read(resume.state)
             answers: dict[str, bool | ToolApproved | ToolDenied] = {}
@@ -47,6 +51,8 @@ class Leg:
                 answers[call] = ToolApproved()
             for call, why in resume.denied.items():
                 answers[call] = ToolDenied(f"The user said no to this call{_why(why)}.")
+            called = _called(self.messages, answers.keys())
+            self._gone = called - {tool.name for tool in toolbox.tools} if toolbox is not None else set()
             self.results = DeferredToolResults(approvals=answers)
 
     @property
@@ -59,7 +65,8 @@ class Leg:
         """The tools as pydantic-ai wants them; one after the other, so that a person can follow."""
         if self._toolbox is None:
             return []
-        return [self._tool(tool) for tool in self._toolbox.tools]
+        gone = [calls.Tool(name, "Not available any more.", ANYTHING) for name in sorted(self._gone)]
+        return [self._tool(tool) for tool in [*self._toolbox.tools, *gone]]
 
     def _tool(self, known: calls.Tool) -> Tool[None]:
         function = self._function(known.name)
@@ -76,7 +83,9 @@ class Leg:
     async def _use(self, call: calls.Call, context: RunContext[None]) -> str:
         toolbox = self._toolbox
         assert toolbox is not None  # noqa: S101 - no toolbox, no tools
-        if context.tool_call_approved and call.id in self._approved:
+        if context.tool_call_approved and call.id in self._approved and call.tool not in self._gone:
+            if call.tool == calls.QUESTION:
+                return self._answers.get(call.id, "")
             return await toolbox.run(call, self._approved[call.id])
         verdict = toolbox.judge(call)
         if isinstance(verdict, calls.Refusal):
@@ -113,6 +122,13 @@ def _read(state: bytes) -> tuple[int, list[ModelMessage]]:
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         text = f"The state of this turn cannot be read: {str(error)[:200]}."
         raise ModelFailed("turn.state_unreadable", text, hint="Send the prompt again.") from error
+
+
+def _called(messages: list[ModelMessage], ids: Iterable[str]) -> set[str]:
+    """Return the names of the tools that these calls are of."""
+    wanted = set(ids)
+    parts = [part for message in messages for part in message.parts if isinstance(part, ToolCallPart)]
+    return {part.tool_name for part in parts if part.tool_call_id in wanted}
 
 
 def _why(why: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from protocol.errors import ChatCoordError
-from protocol.messages import Endpoint
+from protocol.messages import Endpoint, Image
 from protocol.views import Usage
 from workers.core.calls import Paused, Resume, Toolbox
 from workers.core.conversation import Line
@@ -48,11 +48,12 @@ class ContextTooLong(ModelFailed):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked: instructions, earlier exchanges, the prompt."""
+    """What a model is asked: instructions, earlier exchanges, the prompt and its images."""
 
     instructions: str | None
     earlier: list[Line]
     prompt: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

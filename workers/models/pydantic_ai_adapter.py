@@ -8,6 +8,7 @@ import httpx2
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError, UsageLimitExceeded, UserError
 from pydantic_ai.messages import (
+    BinaryContent,
     FunctionToolCallEvent,
     ModelMessage,
     ModelRequest,
@@ -16,6 +17,7 @@ from pydantic_ai.messages import (
     PartStartEvent,
     TextPart,
     TextPartDelta,
+    UserContent,
     UserPromptPart,
 )
 from pydantic_ai.run import AgentRunResultEvent
@@ -125,7 +127,7 @@ async def _run(  # noqa: PLR0917 - the port and its transport
         model, output_type=leg.output_type, tools=leg.tools, retries=RETRIES_OF_CALLS
     )
     async with agent.run_stream_events(
-        None if resume is not None else question.prompt,
+        None if resume is not None else _prompt(question),
         instructions=question.instructions,
         message_history=[*earlier, *leg.messages],
         deferred_tool_results=leg.results,
@@ -151,6 +153,13 @@ async def _run(  # noqa: PLR0917 - the port and its transport
     if not has_reason and (speaker.always_says_why or not last.usage.output_tokens):
         raise broke_off(endpoint, "the stream ended without saying that it is the end")
     return Answered(usage)
+
+
+def _prompt(question: Question) -> str | list[UserContent]:
+    """Return the prompt, with its images if it has some."""
+    if not question.images:
+        return question.prompt
+    return [question.prompt, *(BinaryContent(image.data, media_type=image.media_type) for image in question.images)]
 
 
 class Said:

@@ -34,6 +34,7 @@ from workers.core.calls import Paused
 from workers.core.conversation import Conversation, Shown, fits_after
 from workers.core.instructions import instructions_for
 from workers.core.turns import Running, Turns
+from workers.models import naming
 from workers.models.port import Answered, ChatModel, ContextTooLong, ModelFailed, Question
 from workers.shell import stacks
 from workers.shell.children import Children
@@ -45,6 +46,7 @@ from workers.shell.restoring import Restoring
 from workers.shell.snapshot import pack, snapshot_of
 from workers.shell.title import set_title
 from workers.tools.box import Box, Where
+from workers.tools.mcp_servers import Servers
 
 HEARTBEAT_S = 1.0
 # After so long without a word the coordinator may be elsewhere: another one, with its sockets in another folder.
@@ -52,6 +54,9 @@ SILENCE_S = 3.0
 # Covers the start of the embedded model's server.
 ENDPOINT_S = 90.0
 RESEND_S = 0.5
+# So long a model may think about a name, and so much of what it says is looked at.
+NAMING_S = 20.0
+NAME_BYTES = 200
 # How soon a disk that took nothing is tried again.
 DISK_RETRY_S = 1.0
 EXIT_CLEAN = 0
@@ -102,6 +107,7 @@ class Worker:
         # Which endpoint and model refused a conversation, and how many bytes they take by their own count.
         self._fits: tuple[str, str, int] | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._naming: asyncio.Task[None] | None = None
         self._endpoint: asyncio.Future[m.Endpoint] | None = None
         self._home = Home(Path(fork.home))
         self._orphan_exit_s = fork.orphan_exit_s
@@ -109,6 +115,7 @@ class Worker:
         self._heard_s = time.monotonic()
         self._is_out_of_memory = False
         self.children = Children()
+        self._servers = Servers(Path.cwd(), f"{fork.session}.{fork.epoch}")
         self._handlers: dict[type[m.Message], Callable[..., None]] = {
             m.Welcome: self._on_welcome,
             m.Fenced: self._on_fenced,
@@ -131,6 +138,7 @@ class Worker:
             m.ToolEnded: lambda ended: self.children.ended(ended.reason),
             m.Renamed: lambda renamed: set_title(renamed.name),
             m.Retyped: self._on_retyped,
+            m.NameWanted: self._on_name_wanted,
             m.Refused: self._on_refused,
         }
 
@@ -147,7 +155,8 @@ class Worker:
         try:
             return await self._exit
         finally:
-            for task in (beats, self._turn):
+            self._servers.end()
+            for task in (beats, self._turn, self._naming):
                 if task is not None:
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError):
@@ -181,6 +190,8 @@ class Worker:
             await asyncio.sleep(self._beat_s)
             lag_ms = max(0, round((time.monotonic() - begun_s - self._beat_s) * 1000))
             self.children.reap_orphans()
+            if self._turns.running is None:
+                self._servers.end_idle()
             silence_s = time.monotonic() - self._heard_s
             if silence_s > self._orphan_exit_s and self._turns.running is None:
                 log.info("no coordinator: leaving")
@@ -346,7 +357,8 @@ class Worker:
             return "a turn runs"
         if self._turns.unconfirmed is not None:
             return "its reply is not confirmed yet"
-        return "a process that it started still runs" if descendants_of(os.getpid()) else None
+        below = {pid for pid, _ in descendants_of(os.getpid())}
+        return "a process that it started still runs" if below and below - self._servers.below() else None
 
     def _on_deliver(self, order: m.Deliver | m.Continue) -> None:
         if not self._restoring.is_done:
@@ -414,6 +426,7 @@ class Worker:
             error = ErrorView(code="internal", message=f"The turn failed by a fault of chat-coord: {reason[:300]}.")
         finally:
             self._permits.end()
+            self._servers.used()
         self._journal = None
         gatherer.flush()
         hit("worker.streamed")
@@ -435,7 +448,7 @@ class Worker:
             m.ToolAsk(
                 id=new_id(),
                 call=call.id,
-                kind="approval",
+                kind=question.kind,
                 tool=call.tool,
                 argv=question.argv,
                 text=question.text,
@@ -527,6 +540,9 @@ class Worker:
                 return started
 
     async def _stream(self, running: Running, said: list[str], gatherer: Gatherer) -> Answered:
+        if self._naming is not None:  # it would be in the way
+            self._naming.cancel()
+            await asyncio.wait({self._naming})
         endpoint = await self._find_endpoint()
         self._send(await self._note_start(running))
         hit("worker.started")
@@ -542,6 +558,12 @@ class Worker:
             if size > REPLY_BYTES:
                 raise ReplyTooLong
 
+        if running.images and not endpoint.takes_images:
+            hint = "Have another model answer: `chat-coord model set NAME MODEL`, then `chat-coord retry NAME`."
+            raise ModelFailed("model.no_images", f"The model {endpoint.model!r} takes no images.", hint=hint)
+        missing = await self._servers.open(endpoint.mcp)
+        for name, why in missing.items():
+            self._tell_missing(running, name, why)
         self._permits.begin(running.turn_id)
         shown = self._show(running, endpoint)
         try:
@@ -575,6 +597,7 @@ class Worker:
             instructions_for(session_type, own, is_small_model=endpoint.is_small),
             shown.lines,
             running.prompt if shown.lines or not shown.mark else f"{shown.mark}\n\n{running.prompt}",
+            running.images,
         )
         return await self._model.stream(
             endpoint,
@@ -589,8 +612,49 @@ class Worker:
         """Return what the model may use in this leg; nothing for a model that cannot use tools."""
         self._journal = ToolJournal(self._session, self._epoch, running, self._outbox, self._send, self.children)
         where = Where(Path.cwd(), f"{self._session}.{self._epoch}", endpoint.tool_timeout_s)
-        box = Box(endpoint.tools, where, self._journal)
+        box = Box(endpoint.tools, where, self._journal, self._servers if endpoint.mcp else None)
         return box if box.tools else None
+
+    # ---- a name
+
+    def _on_name_wanted(self, order: m.NameWanted) -> None:
+        del order
+        if self._turns.running is None and self._naming is None and self._restoring.is_done:
+            self._naming = asyncio.create_task(self._find_name())
+
+    async def _find_name(self) -> None:
+        """Ask the model what the conversation shall be called; whatever goes wrong, nobody waits for it."""
+        said: list[str] = []
+        try:
+            endpoint = await self._find_endpoint()
+            self._permits.begin(m.NAMING)
+            question = naming.question(self._conversation.exchanges)
+            asking = self._model.stream(endpoint, question, said.append, self._permits)
+            answered = await asyncio.wait_for(asking, NAMING_S)
+        except (ModelFailed, TimeoutError) as failure:
+            log.info("no name", extra={"reason": str(failure)})
+        else:
+            text = cut("".join(said), NAME_BYTES)
+            self._send(m.NameGiven(session=self._session, epoch=self._epoch, text=text, usage=answered.usage))
+        finally:
+            self._permits.end()
+            self._naming = None
+
+    def _tell_missing(self, running: Running, name: str, why: str) -> None:
+        """A server of tools cannot be used: say so to whoever looks on."""
+        log.warning("mcp server missing", extra={"server": name, "reason": why})
+        self._send(
+            m.ToolState(
+                session=self._session,
+                epoch=self._epoch,
+                seq=running.seq,
+                turn_id=running.turn_id,
+                call="",
+                tool=f"mcp {name}",
+                state="failed",
+                text=f"its tools are missing: {why}",
+            )
+        )
 
     async def _find_endpoint(self) -> m.Endpoint:
         self._endpoint = asyncio.get_running_loop().create_future()

@@ -10,13 +10,16 @@ import json
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from protocol.limits import ARGUMENTS_BYTES, COMMAND_BYTES
 from protocol.messages import ToolRule
-from workers.core.calls import Call, NeedsYes, Refusal, Tool
+from protocol.views import AskKind
+from workers.core.calls import QUESTION, Call, NeedsYes, Refusal, Tool
 from workers.tools import command, fetch, files
 from workers.tools.files import ToolFailed
+from workers.tools.mcp_servers import Remote, Servers
+from workers.tools.offered import TOOLS
 from workers.tools.output import bounded
 from workers.tools.rules import ArgumentBad, Place, resolve, rule_for
 
@@ -52,38 +55,6 @@ class Where:
     timeout_s: float
 
 
-def _text(**described: str) -> dict[str, Any]:
-    properties = {name: {"type": "string", "description": text} for name, text in described.items()}
-    return {"type": "object", "properties": properties, "required": list(described), "additionalProperties": False}
-
-
-PATH = "Absolute, or relative to the working directory."
-TOOLS = {
-    tool.name: tool
-    for tool in (
-        Tool("read_file", "Read a text file.", _text(path=PATH)),
-        Tool("list_directory", "List a directory.", _text(path=PATH)),
-        Tool(
-            "search_text",
-            "Find the lines that hold a text, as it stands, in a file or in all files below a directory.",
-            _text(pattern="The text to look for; no regular expression.", path=PATH),
-        ),
-        Tool("write_file", "Write a text file, replacing what it holds.", _text(path=PATH, text="The whole new text.")),
-        Tool(
-            "run_command",
-            "Run a command line with /bin/sh in the working directory and return its output. It gets no input, and "
-            "what it leaves running is ended.",
-            _text(command="The command line."),
-        ),
-        Tool("fetch_url", "Fetch an http or https address and return its text.", _text(url="The address.")),
-    )
-}
-
-
-# Everything, for the warm-up.
-OFFERED = {name: ToolRule(rule="ask") for name in TOOLS}
-
-
 class Silence:
     """A journal for where nothing runs."""
 
@@ -110,19 +81,25 @@ class Box:
         rules: of each tool that is offered.
         where: the session's.
         journal: told of every call.
+        servers: of more tools; None: there are none.
     """
 
-    def __init__(self, rules: dict[str, ToolRule], where: Where, journal: Journal) -> None:
+    def __init__(
+        self, rules: dict[str, ToolRule], where: Where, journal: Journal, servers: Servers | None = None
+    ) -> None:
         self._rules = {name: rule for name, rule in rules.items() if name in TOOLS}
         self._where = where
         self._journal = journal
+        self._servers = servers
+        self._remote: dict[str, Remote] = {} if servers is None else servers.tools()
         self._run: set[str] = set()
 
     @property
     def tools(self) -> list[Tool]:
         """Say what there is; what is always denied is not offered."""
         rules = self._rules
-        return [TOOLS[name] for name in TOOLS if name in rules and (rules[name].rule != "deny" or rules[name].allow)]
+        ours = [TOOLS[name] for name in TOOLS if name in rules and (rules[name].rule != "deny" or rules[name].allow)]
+        return ours + [remote.tool for remote in self._remote.values()]
 
     # ---- may it run?
 
@@ -132,28 +109,33 @@ class Box:
             place = self._checked(call)
         except ArgumentBad as error:
             return Refusal(str(error))
-        rule = self._rules[call.tool]
-        answer = rule.rule if place is None else rule_for(rule, place, self._where.cwd)
+        if call.tool in self._remote:
+            answer = self._remote[call.tool].rule
+        else:
+            rule = self._rules[call.tool]
+            answer = rule.rule if place is None else rule_for(rule, place, self._where.cwd)
         if answer == "deny":
             what = f"{call.tool} of {place.path}" if place is not None else call.tool
             return Refusal(f"The rules of this installation do not allow {what}.")
         if answer == "allow":
             return None
-        argv = _argv(call, place)
-        return NeedsYes(argv, self._shown(call, place), self._digest(call, place))
+        kind: AskKind = "question" if call.tool == QUESTION else "approval"
+        return NeedsYes(self._argv(call, place), self._shown(call, place), self._digest(call, place), kind)
 
     def _checked(self, call: Call) -> Place | None:
         """Return the place that a call is about, None when it is about none; its arguments are what they should be."""
+        if call.tool in self._remote:
+            _check_size(len(_json(call).encode(errors="replace")))
+            return None
         tool = TOOLS.get(call.tool)
         if tool is None or call.tool not in self._rules:
-            raise ArgumentBad(f"There is no tool {call.tool[:64]!r}.")
+            missing = self._servers.why_missing(call.tool) if self._servers is not None else None
+            raise ArgumentBad(missing or f"There is no tool {call.tool[:64]!r}.")
         names = list(tool.schema["properties"])
         arguments = dict(call.arguments)
         if set(arguments) != set(names) or not all(isinstance(value, str) for value in arguments.values()):
             raise ArgumentBad(f"{call.tool} takes these arguments, each a text: {', '.join(names)}.")
-        size = sum(len(value.encode(errors="replace")) for value in arguments.values())
-        if size > ARGUMENTS_BYTES:
-            raise ArgumentBad(f"The arguments have {size} bytes; {ARGUMENTS_BYTES} are allowed.")
+        _check_size(sum(len(value.encode(errors="replace")) for value in arguments.values()))
         if call.tool == "run_command":
             line = arguments["command"]
             if not line.strip() or "\0" in line or len(line.encode(errors="replace")) > COMMAND_BYTES:
@@ -162,9 +144,21 @@ class Box:
             fetch.checked(arguments["url"])
         if call.tool == "search_text" and not arguments["pattern"]:
             raise ArgumentBad("The text to look for is empty.")
+        if call.tool == QUESTION and not arguments["question"].strip():
+            raise ArgumentBad("The question is empty.")
         return resolve(self._where.cwd, arguments["path"]) if "path" in arguments else None
 
+    def _argv(self, call: Call, place: Place | None) -> list[str]:
+        if call.tool in self._remote:
+            return [call.tool, _json(call)]
+        return _argv(call, place)
+
     def _shown(self, call: Call, place: Place | None) -> str:
+        if call.tool in self._remote:
+            remote = self._remote[call.tool]
+            return f"{remote.name} of the MCP server {remote.origin}:\n{_json(call, indent=2)}"
+        if call.tool == QUESTION:
+            return str(call.arguments["question"])
         if call.tool == "run_command":
             return f"in {self._where.cwd}: {call.arguments['command']}"
         if call.tool == "write_file" and place is not None:
@@ -179,6 +173,8 @@ class Box:
             "cwd": str(self._where.cwd),
             "path": str(place.path) if place is not None else None,
         }
+        if call.tool in self._remote:
+            facts["origin"] = self._remote[call.tool].origin
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     # ---- run it
@@ -213,6 +209,9 @@ class Box:
 
     async def _do(self, call: Call, place: Place | None) -> str:
         where, given = self._where, call.arguments
+        if call.tool in self._remote:
+            remote = self._remote[call.tool]
+            return await remote.connection.call(remote.name, dict(given), where.timeout_s)
         work: Awaitable[str]
         match call.tool:
             case "run_command":
@@ -240,6 +239,15 @@ class Box:
         if holders:
             done += f" Careful: the session {', '.join(repr(name) for name in holders)} wrote this file lately, too."
         return done
+
+
+def _check_size(size: int) -> None:
+    if size > ARGUMENTS_BYTES:
+        raise ArgumentBad(f"The arguments have {size} bytes; {ARGUMENTS_BYTES} are allowed.")
+
+
+def _json(call: Call, indent: int | None = None) -> str:
+    return json.dumps(dict(call.arguments), ensure_ascii=False, indent=indent)
 
 
 async def _within(work: Awaitable[str], timeout_s: float) -> str:

@@ -41,7 +41,8 @@ def scrubbed(environment: Mapping[str, str], mark: str) -> dict[str, str]:
     return kept | {TOOL_MARK: mark}
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child that was just forked: end with the process that started it."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -71,7 +72,7 @@ async def run_command(
             stdout=writer,
             stderr=writer,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
     except (OSError, ValueError) as error:
         os.close(reader)
@@ -82,7 +83,7 @@ async def run_command(
     try:
         is_over = await _wait(process, reader, output, timeout_s)
     finally:
-        await asyncio.shield(_end_tree(process, mark))
+        await asyncio.shield(end_tree(process, mark))
         os.close(reader)
     code = process.returncode
     if not is_over:
@@ -135,7 +136,7 @@ async def _wait(process: "subprocess.Popen[bytes]", reader: int, output: Output,
     return True
 
 
-async def _end_tree(process: "subprocess.Popen[bytes]", mark: str) -> None:
+async def end_tree(process: "subprocess.Popen[bytes]", mark: str) -> None:
     """End what the command started, and itself if it still runs: SIGTERM, then SIGKILL. Bounded."""
     begun_s = time.monotonic()
     number = signal.SIGTERM
