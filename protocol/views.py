@@ -405,8 +405,15 @@ class TopTotals(View, frozen=True):
     cpu_percent: float | None = None
 
 
+class Observer(View, frozen=True):
+    """Where operators' tools find something, or are told it; ``fault`` says why not."""
+
+    address: str
+    fault: str | None = None
+
+
 class Status(View, frozen=True):
-    """The coordinator at a glance."""
+    """The coordinator at a glance. ``metrics`` and ``traces``: None when they are not configured."""
 
     pid: int
     boot: int
@@ -420,3 +427,5 @@ class Status(View, frozen=True):
     model: ModelView
     rejected_frames: int
     launcher: str = "local"
+    metrics: Observer | None = None
+    traces: Observer | None = None

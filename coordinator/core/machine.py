@@ -18,6 +18,7 @@ from coordinator.core import (
     local_use,
     marks,
     memory,
+    observing,
     prompts,
     reports,
     requests,
@@ -59,6 +60,7 @@ from coordinator.core.events import (
     Event,
     MemorySampled,
     Outcome,
+    Scraped,
     SpawnFailed,
     StopAsked,
     StoredSession,
@@ -135,8 +137,8 @@ class Machine:
                 yield from self._on_timer(event, now_s)
             case Ticked():
                 yield from self._on_tick(event, now_s)
-            case DescriptorsCounted():
-                self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
+            case DescriptorsCounted() | Scraped():
+                yield from self._on_look(event, now_s)
             case StopAsked():
                 yield from workers.start_drain(self.world, is_urgent=event.now)
             case Booted():
@@ -256,6 +258,12 @@ class Machine:
         yield from storage.offer_again(self.world)
         yield from memory.on_tick(self.world, now_s)
         yield from local_use.on_tick(self.world, now_s)
+
+    def _on_look(self, event: DescriptorsCounted | Scraped, now_s: float) -> Iterator[Effect]:
+        if isinstance(event, Scraped):
+            yield from observing.on_scraped(self.world, event, now_s)
+        else:
+            self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
 
     # ---- birth
 

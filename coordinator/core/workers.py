@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coordinator.core import closing, endings, governing, memory, turns
+from coordinator.core import closing, endings, governing, memory, observing, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
@@ -139,6 +139,8 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
         return
     was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
     reason = memory.reason(session, event) or _reason(world, event, session)
+    is_of_memory = memory.reason(session, event) is not None
+    yield from observing.on_exit(world, session, was_expected=was_expected, is_of_memory=is_of_memory)
     is_oom_suspected = memory.is_oom_suspected(world, session, event.signal)
     session.pid = None
     session.peer = None

@@ -34,6 +34,7 @@ from coordinator.shell.launchers.local import LocalLauncher
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.launchers.spawn import SpawnLauncher
 from coordinator.shell.local_models import LocalModels
+from coordinator.shell.observers import Observers
 from coordinator.shell.perform import Hands
 from coordinator.shell.router import Router
 from coordinator.shell.store import Contents, Store
@@ -94,6 +95,9 @@ class Coordinator:
         )
         self._launcher = self._choose_launcher()
         self._machine = Machine(self._settings, os.getpid())
+        observers = Observers(
+            self._settings, contents.boot, self._post, self._count_rejected, lambda: self._store.size_bytes
+        )
         self._hands = Hands(
             home=self._home,
             settings=self._settings,
@@ -109,7 +113,8 @@ class Coordinator:
             hooks=Hooks(self._home, self._private, self._settings.pass_env),
             post=self._post,
             leave=self._leave,
-            rejected=lambda: self._clients.rejected + self._workers.rejected,
+            rejected=self._count_rejected,
+            observers=observers,
         )
         self._begin(contents)
         tasks = [asyncio.create_task(do()) for do in (self._tick, self._sample, self._trim)]
@@ -210,6 +215,7 @@ class Coordinator:
         await self._hands.backups.close()
         await self._hands.inspections.close()
         await asyncio.to_thread(self._hands.hooks.close)
+        await asyncio.to_thread(self._hands.observers.close)
         await asyncio.sleep(0)
         while not self._inbox.empty():
             for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):
@@ -308,6 +314,9 @@ class Coordinator:
             log.error("socket is gone", extra={"endpoint": router.endpoint, "reason": error.message})  # noqa: TRY400
         else:
             log.warning("socket was removed; it is bound again", extra={"endpoint": router.endpoint})
+
+    def _count_rejected(self) -> int:
+        return self._clients.rejected + self._workers.rejected
 
     def _count_descriptors(self) -> None:
         counted = monitor.descriptors()
