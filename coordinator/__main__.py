@@ -85,7 +85,7 @@ def _serve(folder: str, launcher: str | None) -> int:
         home.prepare()
         settings = load_settings(home.config, flags={"launcher": launcher} if launcher else None)
         lock = own(home)
-        log_to(home.logs / "coordinator.log", "coordinator")
+        log_to(home.coordinator_log, "coordinator", settings.log_level)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

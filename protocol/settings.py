@@ -333,6 +333,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The same, when a session gave up, or a turn ended `failed`, `poisoned` or `interrupted`."),
     ] = []
     hook_completed: Annotated[list[str], Meta(description="The same, when a turn ended `completed`.")] = []
+    log_level: Annotated[
+        Literal["info", "debug"],
+        Meta(
+            description="How much processes log. With `debug` the logs may hold what people and models said; with "
+            "`info` they never do."
+        ),
+    ] = "info"
     metrics_port: Annotated[
         int,
         Meta(

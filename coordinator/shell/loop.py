@@ -41,6 +41,7 @@ from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
 from coordinator.shell.trees import Dead
 from coordinator.shell.turnstile import Turnstile
+from protocol import logs
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import AskRefused, BadMessage, Busy, ChatCoordError, StoreFailed
 from protocol.extras import EXTRAS
@@ -86,6 +87,7 @@ class Coordinator:
         self._folder = folder = runtime_folder(self._home)
         self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
         contents = self._store.open()
+        logs.bind(boot=contents.boot)
         hit("boot.stored")
         self._local_models = LocalModels(self._home)
         endpoints = Endpoints(self._settings, self._local_models, self._private)
@@ -182,7 +184,7 @@ class Coordinator:
         self._discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
         write_discovery(self._home, self._discovery)
         hit("boot.published")
-        log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
+        log.info("coordinator ready", extra={"sessions": len(contents.sessions)})
 
     def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:
         """Read what dead workers noted.

@@ -159,6 +159,7 @@ class Hands:
                 home=str(self.home.root),
                 orphan_exit_s=self.settings.orphan_exit_s,
                 data_bytes=self.settings.memory_hard_bytes + RESERVE_BYTES,
+                log_level=self.settings.log_level,
             )
         )
 

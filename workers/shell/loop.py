@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from protocol import logs
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
@@ -63,7 +64,7 @@ _decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
 
 def run(fork: Fork, model: ChatModel) -> int:
     """Serve a session until it is told to leave, and return the exit code of the process."""
-    log_to(Path(fork.events_log), f"worker {fork.session} {fork.epoch}")
+    log_to(Path(fork.events_log), "worker", fork.log_level, session=fork.session, epoch=fork.epoch)
     return asyncio.run(Worker(fork, model).serve())
 
 
@@ -292,6 +293,7 @@ class Worker:
         if welcome.boot != self._boot:
             self._mailbox.forget()
         self._boot = welcome.boot
+        logs.bind(boot=welcome.boot)
         self._welcome = welcome
         hit("worker.welcomed")
         self._permits.welcomed(welcome.boot)
