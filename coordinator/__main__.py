@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from protocol.errors import ChatCoordError
 
-VERBS = ("doctor", "backup", "restore", "export")
+VERBS = ("doctor", "mend", "bundle", "backup", "restore", "export")
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def _offline(verb: str, folder: str, file: str) -> int:
 
     import msgspec  # noqa: PLC0415
 
-    from coordinator.shell import checkup, offline  # noqa: PLC0415
+    from coordinator.shell import bundle, checkup, offline  # noqa: PLC0415
     from protocol.errors import ChatCoordError  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
 
@@ -46,6 +46,8 @@ def _offline(verb: str, folder: str, file: str) -> int:
     home = find_home(folder)
     deeds: dict[str, Callable[[], Iterable[object]]] = {
         "doctor": lambda: [checkup.check_all(home)],
+        "mend": lambda: [checkup.check_all(home, mends=True)],
+        "bundle": lambda: [bundle.write(home, Path(file))],
         "backup": lambda: [offline.back_up(home, Path(file))],
         "restore": lambda: [offline.put_back(home, Path(file))],
         "export": lambda: offline.export(home),

@@ -241,6 +241,7 @@ class Hands:
             ),
             rejected_frames=self.rejected(),
             launcher=self.settings.launcher,
+            zygote=self.launcher.zygote(),
             metrics=self.observers.metrics,
             traces=self.observers.traces,
         )
