@@ -20,6 +20,7 @@ from coordinator.core import (
     memory,
     observing,
     prompts,
+    renewing,
     reports,
     requests,
     steering,
@@ -258,6 +259,7 @@ class Machine:
         yield from storage.offer_again(self.world)
         yield from memory.on_tick(self.world, now_s)
         yield from local_use.on_tick(self.world, now_s)
+        yield from renewing.on_tick(self.world)
 
     def _on_look(self, event: DescriptorsCounted | Scraped, now_s: float) -> Iterator[Effect]:
         if isinstance(event, Scraped):

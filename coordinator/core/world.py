@@ -230,6 +230,9 @@ class Session:
     # A worker that was busy is not asked to sleep again before (monotonic seconds).
     rests_until_s: float = 0.0
     is_deleting: bool = False
+    # Its worker is of another version of the program; and it comes back at once when that worker has gone.
+    is_outdated: bool = False
+    is_renewing: bool = False
     # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
     is_close_committed: bool = False
 

@@ -90,6 +90,9 @@ class Coordinator:
             if row is not None and worker.is_alive and (row.epoch, row.pid) == (worker.epoch, worker.pid):
                 worker.is_announced = True
                 self.watched[worker.session, worker.epoch] = worker
+        if self.world.time.chance(0.2):  # an upgrade: what lives is of the version before
+            for worker in self.watched.values():
+                worker.version = "the one before"
         self.invariants.booting()
         alive = frozenset(session for session, _ in self.watched)
         left = {key: tuple(records) for key, records in disk.outboxes.items() if key not in self.watched}

@@ -30,6 +30,7 @@ from protocol.mailbox import Mailbox
 from protocol.outbox import outbox_path
 from protocol.paths import Home, find_running
 from protocol.processes import descendants_of
+from protocol.version import __version__
 from protocol.views import ErrorView, StopReason, Usage
 from workers.core.calls import Paused
 from workers.core.conversation import Conversation, Shown, fits_after
@@ -172,6 +173,7 @@ class Worker:
                 seq=seq,
                 turn_id=turn_id,
                 leg=leg,
+                version=__version__,
             )
         )
 
