@@ -90,6 +90,25 @@ class BoundedFile(RotatingFileHandler):
                 stream.close()
 
 
+class Sentences(logging.Formatter):
+    """A record as a line for the journal: its priority as sd-daemon(3) has it, the message, the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        priority = next(p for level, p in ((logging.ERROR, 3), (logging.WARNING, 4), (0, 6)) if record.levelno >= level)
+        facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        text = record.getMessage() + "".join(f" {key}={value!r}" for key, value in facts.items())
+        return f"<{priority}>{text}".replace("\n", " ")
+
+
+def also_to_stderr() -> None:
+    """Tell what is wrong on standard error too: whoever supervises this process keeps that, systemd in its journal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Sentences())
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+
+
 def bind(**facts: object) -> None:
     """Say what is so of every line from now on."""
     for handler in logging.getLogger().handlers:

@@ -338,7 +338,7 @@ class Machine:
         session.waiting.extend(Prompt(p.seq, p.text, now_s, p.turn_id, p.crashes, p.resumed) for p in stored.unanswered)
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
-            session.has_process = session.is_enrolled = True
+            session.has_process = session.is_enrolled = session.is_taken_over = True
             session.pid = stored.pid
             session.heard_s = session.used_s = now_s
         elif stored.closed:

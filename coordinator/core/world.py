@@ -230,6 +230,8 @@ class Session:
     # A worker that was busy is not asked to sleep again before (monotonic seconds).
     rests_until_s: float = 0.0
     is_deleting: bool = False
+    # Its worker was started under an earlier coordinator.
+    is_taken_over: bool = False
     # Its worker is of another version of the program; and it comes back at once when that worker has gone.
     is_outdated: bool = False
     is_renewing: bool = False

@@ -27,7 +27,7 @@ from coordinator.core.events import (
 )
 from coordinator.core.machine import Machine
 from coordinator.core.showing import refusal
-from coordinator.shell import monitor, output_files, tool_processes
+from coordinator.shell import monitor, output_files, supervised, tool_processes
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.hooks import Hooks
 from coordinator.shell.launchers.local import LocalLauncher
@@ -64,9 +64,13 @@ class Coordinator:
         home: owned already.
         settings: checked already.
         private: the environment that children do not get.
+        is_supervised: whether somebody watches this process and is told how things are.
     """
 
-    def __init__(self, home: Home, settings: Settings, private: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Home, settings: Settings, private: Mapping[str, str], *, is_supervised: bool = False
+    ) -> None:
+        self._told = private if is_supervised else {}
         self._home = home
         self._settings = settings
         self._private = private
@@ -76,8 +80,8 @@ class Coordinator:
         self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
         self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
 
-    async def run(self) -> None:
-        """Serve until asked to stop and every worker has left.
+    async def run(self) -> bool:
+        """Serve until asked to stop and every worker has left; say whether workers stay, for the next coordinator.
 
         Raises:
             ChatCoordError: it could not begin; nothing was changed.
@@ -126,7 +130,9 @@ class Coordinator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            supervised.tell(self._told, supervised.STOPPING if not self._keeps_workers else "RELOADING=1")
             await self._end()
+        return self._keeps_workers
 
     async def _serve(self) -> None:
         """Get, step, perform."""
@@ -184,6 +190,7 @@ class Coordinator:
         self._discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
         write_discovery(self._home, self._discovery)
         hit("boot.published")
+        supervised.tell(self._told, supervised.READY)
         log.info("coordinator ready", extra={"sessions": len(contents.sessions)})
 
     def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:
@@ -211,6 +218,10 @@ class Coordinator:
     def _leave(self, order: LeaveLoop) -> None:
         self._leaving = order
 
+    @property
+    def _keeps_workers(self) -> bool:
+        return self._leaving is not None and self._leaving.keeps_workers
+
     async def _end(self) -> None:
         """Make everything durable, tell peers what that brings, and let go."""
         await asyncio.to_thread(self._store.close)
@@ -227,7 +238,7 @@ class Coordinator:
         self._supervisor.close()
         self._clients.close()
         self._workers.close()
-        if self._leaving is None or not self._leaving.keeps_workers:
+        if not self._keeps_workers:
             await self._local_models.stop()
         await self._launcher.close()
         log.info("coordinator ended")

@@ -107,6 +107,16 @@ def test_every_line_says_whose_it_is_and_a_traceback_quotes_nobody_above_debug(t
     assert ("what a person said" in path.read_text()) == (level == "debug")
 
 
+def test_what_is_wrong_is_told_to_the_journal_with_its_priority_in_one_line(tmp_path, root, capsys):
+    log_to(tmp_path / "a.log", "coordinator")
+    logs.also_to_stderr()
+    root.info("all is well")
+    root.warning("it is odd", extra={"why": "a\nb"})
+    root.error("it failed")
+
+    assert capsys.readouterr().err.splitlines() == ["<4>it is odd why='a\\nb'", "<3>it failed"]
+
+
 # ---- what processes say on standard output and error
 
 
