@@ -151,6 +151,11 @@ def status_text(status: Status) -> str:
         f"store        {store.bytes / 1e6:.1f} MB, {'writable' if store.writable else f'READ ONLY: {store.fault}'}",
         *([f"             {store.notice}"] if store.notice else []),
         f"rejected     {status.rejected_frames} frames",
+        *(
+            f"{what:<12} {seen.address}" + (f" NOT: {seen.fault}" if seen.fault else "")
+            for what, seen in (("metrics", status.metrics), ("traces", status.traces))
+            if seen is not None
+        ),
     )
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from client.editing import fork_before
 from client.inspecting import after_kill, inspect, kill, top
 from client.inspection_text import inspection_text
 from client.lines import Lines
-from client.log_files import entry_text, files_of
+from client.log_files import entry_text, last, of_session
 from client.model_ready import ensure_model
 from client.output import complain, place, render, say, session_table, status_text, store_words
 from client.starting import start_in_background
@@ -276,9 +276,9 @@ class Plain:
 
     async def _logs(self, rest: str) -> None:
         del rest
-        entries = [e for file in files_of(self._home, self._session.id) for e in file.tail(LOG_LINES)]
+        entries = last(of_session(self._home, self._session.id), LOG_LINES)
         for entry in entries:
-            say(clean_line(entry_text(entry)))
+            say(clean_line(entry_text(entry, self._session.id)))
         if not entries:
             say("Its log is empty.")
 

@@ -20,7 +20,7 @@ from protocol.errors import (
     HomeOwned,
     HomeUnsafe,
 )
-from protocol.paths import Home
+from protocol.paths import Home, find_running
 
 START_S = 20.0
 STOP_S = 20.0
@@ -137,7 +137,32 @@ def run_in_foreground(home: Home, launcher: str | None = None) -> None:
     Raises:
         HomeOwned: another one has the home.
     """
-    os.execv(sys.executable, command(home, launcher))  # noqa: S606
+    os.execv(sys.executable, [*command(home, launcher), "--supervised"])  # noqa: S606
+
+
+async def wait_replaced(home: Home, pid: int, boot: int) -> bool:
+    """Wait until a coordinator that handed over is gone, or is the next one in the same process.
+
+    Args:
+        home: whose.
+        pid: the process.
+        boot: that of the coordinator.
+
+    Returns:
+        False when it is still there after STOP_S.
+    """
+    ended = asyncio.ensure_future(wait_ended(pid))
+    try:
+        while not ended.done():
+            found = find_running(home)
+            if found is not None and found.boot > boot:
+                return True
+            await asyncio.wait({ended}, timeout=LOOK_S)
+        return ended.result()
+    finally:
+        ended.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ended
 
 
 async def wait_ended(pid: int) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from protocol.errors import ChatCoordError
 
-VERBS = ("doctor", "backup", "restore", "export")
+VERBS = ("doctor", "mend", "bundle", "backup", "restore", "export")
 
 
 def main() -> int:
@@ -24,10 +24,11 @@ def main() -> int:
     parser.add_argument("--home", required=True)
     parser.add_argument("--launcher")
     parser.add_argument("--file", default="")
+    parser.add_argument("--supervised", action="store_true", help="a restart replaces the program, not the process")
     given = parser.parse_args()
     if given.verb in VERBS:
         return _offline(given.verb, given.home, given.file)
-    return _serve(given.home, given.launcher)
+    return _serve(given.home, given.launcher, is_supervised=given.supervised)
 
 
 def _offline(verb: str, folder: str, file: str) -> int:
@@ -38,7 +39,7 @@ def _offline(verb: str, folder: str, file: str) -> int:
 
     import msgspec  # noqa: PLC0415
 
-    from coordinator.shell import checkup, offline  # noqa: PLC0415
+    from coordinator.shell import bundle, checkup, offline  # noqa: PLC0415
     from protocol.errors import ChatCoordError  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
 
@@ -46,6 +47,8 @@ def _offline(verb: str, folder: str, file: str) -> int:
     home = find_home(folder)
     deeds: dict[str, Callable[[], Iterable[object]]] = {
         "doctor": lambda: [checkup.check_all(home)],
+        "mend": lambda: [checkup.check_all(home, mends=True)],
+        "bundle": lambda: [bundle.write(home, Path(file))],
         "backup": lambda: [offline.back_up(home, Path(file))],
         "restore": lambda: [offline.put_back(home, Path(file))],
         "export": lambda: offline.export(home),
@@ -58,7 +61,7 @@ def _offline(verb: str, folder: str, file: str) -> int:
     return 0
 
 
-def _serve(folder: str, launcher: str | None) -> int:
+def _serve(folder: str, launcher: str | None, *, is_supervised: bool) -> int:
     """Own the home, then serve; return the exit code."""
     import asyncio  # noqa: PLC0415
     import logging  # noqa: PLC0415
@@ -67,12 +70,13 @@ def _serve(folder: str, launcher: str | None) -> int:
 
     import setproctitle  # noqa: PLC0415
 
+    from coordinator.shell import supervised  # noqa: PLC0415
     from coordinator.shell.environment import take_private  # noqa: PLC0415
     from coordinator.shell.loop import Coordinator  # noqa: PLC0415
     from coordinator.shell.singleton import own  # noqa: PLC0415
     from protocol import failpoints  # noqa: PLC0415
     from protocol.errors import ChatCoordError, HomeUnsafe  # noqa: PLC0415
-    from protocol.logs import log_to  # noqa: PLC0415
+    from protocol.logs import also_to_stderr, log_to  # noqa: PLC0415
     from protocol.paths import find_home  # noqa: PLC0415
     from protocol.settings import load_settings  # noqa: PLC0415
 
@@ -85,12 +89,15 @@ def _serve(folder: str, launcher: str | None) -> int:
         home.prepare()
         settings = load_settings(home.config, flags={"launcher": launcher} if launcher else None)
         lock = own(home)
-        log_to(home.logs / "coordinator.log", "coordinator")
+        log_to(home.coordinator_log, "coordinator", settings.log_level)
+        if is_supervised and "JOURNAL_STREAM" in os.environ:
+            also_to_stderr()
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         setproctitle.setproctitle("chat-coord: coordinator")
-        asyncio.run(Coordinator(home, settings, take_private()).run())
+        private = take_private()
+        keeps_workers = asyncio.run(Coordinator(home, settings, private, is_supervised=is_supervised).run())
     except OSError as error:
         hint = "Nothing acknowledged is lost. Check room, owner and mode there, then start again."
         code = _refuse(HomeUnsafe(f"{error.filename or home.root}: {error.strerror or error}.", hint=hint))
@@ -101,6 +108,8 @@ def _serve(folder: str, launcher: str | None) -> int:
         logging.getLogger(__name__).warning("refused", extra={"code": error.code, "reason": error.message})
         return code
     os.close(lock)
+    if is_supervised and keeps_workers:
+        supervised.begin_again(private)
     return 0
 
 

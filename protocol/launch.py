@@ -47,6 +47,7 @@ class Fork(Message, frozen=True):
     home: str
     orphan_exit_s: float
     data_bytes: int = 0
+    log_level: str = "info"
 
 
 class Forked(Message, frozen=True):

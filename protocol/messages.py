@@ -645,13 +645,17 @@ class WorkerMessage(Message, frozen=True):
 
 
 class Hello(WorkerMessage, frozen=True):
-    """A worker lives. ``seq``, ``turn_id`` and ``leg`` name the turn that runs in it, after a reconnect."""
+    """A worker lives. ``seq``, ``turn_id`` and ``leg`` name the turn that runs in it, after a reconnect.
+
+    ``version`` is the program's; the protocol's is that of every message.
+    """
 
     token: bytes
     pid: int
     seq: int | None = None
     turn_id: str | None = None
     leg: int = 0
+    version: str = ""
 
 
 class Ping(WorkerMessage, frozen=True):

@@ -56,6 +56,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def coordinator_log(self) -> Path:
+        """The coordinator's own."""
+        return self.logs / "coordinator.log"
+
+    @property
     def outboxes(self) -> Path:
         """What workers noted for the case of their death; see ``protocol.outbox``."""
         return self.root / "outbox"

@@ -355,6 +355,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The same, when a session gave up, or a turn ended `failed`, `poisoned` or `interrupted`."),
     ] = []
     hook_completed: Annotated[list[str], Meta(description="The same, when a turn ended `completed`.")] = []
+    log_level: Annotated[
+        Literal["info", "debug"],
+        Meta(
+            description="How much processes log. With `debug` the logs may hold what people and models said; with "
+            "`info` they never do."
+        ),
+    ] = "info"
+    metrics_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65_535,
+            description="Port of 127.0.0.1 at which Prometheus finds the metrics (extra `metrics`); 0: none.",
+        ),
+    ] = 0
+    trace_endpoint: Annotated[
+        str,
+        Meta(
+            description="Address of an OpenTelemetry collector that is told of each turn as a trace (OTLP over HTTP, "
+            "extra `otel`), for example `http://127.0.0.1:4318/v1/traces`; empty: none."
+        ),
+    ] = ""
     default_model: Annotated[str, Meta(description="The model of sessions that name none.")] = EMBEDDED
     models: Annotated[dict[str, ModelSettings], Meta(description="Models by name.")] = {}
     tools: Annotated[dict[str, ToolSettings], Meta(description="Rules of tools by name.")] = {}
@@ -443,6 +465,9 @@ def settings_of(
     settings = Settings(**values)
     _check_models(source, settings)
     _check_memory(source, settings, origins)
+    if settings.trace_endpoint and not _is_address(settings.trace_endpoint):
+        where = variable("trace_endpoint") if origins["trace_endpoint"] == "environment" else source
+        raise ConfigBad(f"{where}: trace_endpoint is no http or https address.", hint="Or leave it empty.")
     if settings.default_model not in settings.all_models():
         where = variable("default_model") if origins["default_model"] == "environment" else source
         names = ", ".join(sorted(settings.all_models()))

@@ -411,8 +411,26 @@ class TopTotals(View, frozen=True):
     cpu_percent: float | None = None
 
 
+class ZygoteView(View, frozen=True):
+    """What workers are forked from: what it has frozen, a worker's collector never touches."""
+
+    pid: int
+    frozen_objects: int
+    threads: int
+
+
+class Observer(View, frozen=True):
+    """Where operators' tools find something, or are told it; ``fault`` says why not."""
+
+    address: str
+    fault: str | None = None
+
+
 class Status(View, frozen=True):
-    """The coordinator at a glance."""
+    """The coordinator at a glance. ``metrics`` and ``traces``: None when they are not configured.
+
+    ``zygote`` is None while there is none that is ready.
+    """
 
     pid: int
     boot: int
@@ -426,3 +444,6 @@ class Status(View, frozen=True):
     model: ModelView
     rejected_frames: int
     launcher: str = "local"
+    metrics: Observer | None = None
+    traces: Observer | None = None
+    zygote: ZygoteView | None = None

@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections.abc import Callable
 
 import click
 
 from client.asking import connected, get_session
 from client.commands.common import home_of, run
-from client.log_files import Entry, entry_text, files_of, ids_with_logs
-from client.options import home_option, json_option, more_help, session_argument
+from client.log_files import Entry, LogFile, by_time, entry_text, ids_with_logs, last, of_coordinator, of_session
+from client.options import home_option, json_option, maybe_session_argument, more_help
 from client.output import dump, say
 from protocol.errors import CoordinatorAbsent, NameAmbiguous
 from protocol.paths import Home
@@ -22,33 +23,65 @@ LOOK_S = 0.2
         "chat-coord logs research",
         "chat-coord logs research -n 5 --json | jq -r '.[].message'",
         "chat-coord logs research -f",
+        "chat-coord logs --boot 12   # the coordinator's own, of its 12th start",
         codes="0 done or ended by Ctrl+C, 1 no such session, 3 no coordinator runs to ask for a name.",
     )
 )
-@session_argument
-@click.option("-n", "count", type=click.IntRange(min=0), default=50, show_default=True, help="Last lines of each log.")
+@maybe_session_argument
+@click.option("-n", "count", type=click.IntRange(min=0), default=50, show_default=True, help="Last lines to show.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl+C; with --json a line for each.")
+@click.option("--turn", metavar="ID", help="Only lines of this turn, by its id or the beginning of it.")
+@click.option("--boot", type=click.IntRange(min=1), metavar="N", help="Only lines of this start of the coordinator.")
 @home_option
 @json_option
 @click.pass_context
-def command(context: click.Context, *, name: str, count: int, follow: bool, as_json: bool) -> None:
-    """Show the log of session NAME's worker and its standard error; closed sessions have theirs too.
+def command(
+    context: click.Context,
+    *,
+    name: str | None,
+    count: int,
+    follow: bool,
+    turn: str | None,
+    boot: int | None,
+    as_json: bool,
+) -> None:
+    """Show the log of session NAME: its worker's, the coordinator's about it, and what it said on standard error.
 
-    Newest last; lines of standard error are marked. Without a coordinator, NAME is the beginning of a session's id.
+    Newest last; lines of standard error are marked, and left out with --turn and --boot. Closed sessions have theirs
+    too. Without NAME it is the coordinator's own. Nothing that was said in a conversation is in a log. Without a
+    coordinator, NAME is the beginning of a session's id.
     """
     home = home_of(context)
-    files = files_of(home, _find(home, name))
-    shown = [entry for file in files for entry in file.tail(count)]
+    is_wanted = _filter(turn, boot)
+    session = None if name is None else _find(home, name)
+    files = of_coordinator(home, is_wanted) if session is None else of_session(home, session, is_wanted)
+    shown = last(files, count)
     if as_json and not follow:
         dump(shown)
         return
     try:
-        _show(shown, as_json=as_json)
+        _show(shown, session, as_json=as_json)
         while follow:
             time.sleep(LOOK_S)
-            _show([entry for file in files for entry in file.more()], as_json=as_json)
+            _show(_more(files), session, as_json=as_json)
     except KeyboardInterrupt:
         return
+
+
+def _filter(turn: str | None, boot: int | None) -> Callable[[Entry], bool] | None:
+    if turn is None and boot is None:
+        return None
+
+    def is_wanted(entry: Entry) -> bool:
+        is_turn = turn is None or str(entry["turn"] or "").startswith(turn)
+        return is_turn and (boot is None or entry["boot"] == boot)
+
+    return is_wanted
+
+
+def _more(files: list[LogFile]) -> list[Entry]:
+    lines = by_time(file.more() for file in files if not file.is_stderr)
+    return lines + [entry for file in files if file.is_stderr for entry in file.more()]
 
 
 def _find(home: Home, name: str) -> str:
@@ -71,11 +104,11 @@ async def _ask(home: Home, name: str) -> str:
     return session.id
 
 
-def _show(entries: list[Entry], *, as_json: bool) -> None:
+def _show(entries: list[Entry], session: str | None, *, as_json: bool) -> None:
     for entry in entries:
         if as_json:
             say(json.dumps(entry))
         else:
-            say(clean_line(entry_text(entry)))
+            say(clean_line(entry_text(entry, session)))
             for line in str(entry.get("traceback", "")).splitlines():
                 say(clean_line(f"    {line}"))

@@ -515,6 +515,69 @@ class RunHook:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """How much there is of everything just now, for operators' tools; of no session in particular.
+
+    ``works`` are those of sessions with a worker. ``longest_silence_s``: since the worker was heard that was heard
+    longest ago; ``largest_lag_s``: of all main loops of workers. ``pieces`` were seen by this coordinator.
+    """
+
+    sessions: SessionCounts
+    residencies: Mapping[str, int]
+    works: Mapping[str, int]
+    prompts_unanswered: int
+    asks_waiting: int
+    permits: PermitsView
+    memory: StatusMemory
+    largest_worker_bytes: int
+    longest_silence_s: float
+    largest_lag_s: float
+    clients: int
+    pieces: int
+    is_store_writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TellFigures:
+    """Answer ``Scraped`` ``n``."""
+
+    n: int
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveTurn:
+    """A turn is over: count it, and tell how it went. Times are monotonic seconds, None where it did not come so far.
+
+    ``permits``: of each request to a model when it was asked for, let go, and over (None: not known).
+    """
+
+    session: str
+    seq: int
+    turn_id: str
+    model: str
+    stop_reason: StopReason
+    error: str | None
+    usage: Usage
+    pieces: int
+    committed_s: float
+    started_s: float | None
+    first_piece_s: float | None
+    ended_s: float
+    permits: tuple[tuple[float, float, float | None], ...]
+
+
+ExitCause = Literal["ordered", "by_hand", "memory", "silent", "crash"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveExit:
+    """A worker ended: count it."""
+
+    cause: ExitCause
+
+
+@dataclass(frozen=True, slots=True)
 class MakeBackup:
     """Copy the store into a new file while it goes on, and tell the client."""
 
@@ -628,6 +691,9 @@ Effect = (
     | PassStacks
     | SendTop
     | RunHook
+    | TellFigures
+    | ObserveTurn
+    | ObserveExit
     | MakeBackup
     | SendEndpoint
     | SpawnWorker

@@ -219,6 +219,7 @@ def take_over(world: World, session: Session, hello: Hello, now_s: float) -> Ite
             session.waiting.remove(prompt)
             session.turn = restored_turn(prompt, now_s)
             session.turn.turn_id, session.turn.leg = hello.turn_id, hello.leg
+            session.turn.started_s = now_s  # or before that, under the coordinator that it was started for
             world.turn_fact(session, TurnFact.DELIVERED)
         elif prompt.turn_id is not None:
             session.waiting.remove(prompt)

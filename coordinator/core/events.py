@@ -280,6 +280,13 @@ class DescriptorsCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class Scraped:
+    """An operator's tool asks how much there is; ``n`` is the question."""
+
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """SIGTERM or SIGINT came, or a client asked."""
 
@@ -302,5 +309,6 @@ Event = (
     | TimerFired
     | Ticked
     | DescriptorsCounted
+    | Scraped
     | StopAsked
 )

@@ -10,7 +10,7 @@ from coordinator.core.effects import Effect, SendWorker, StartTimer
 from coordinator.core.lifecycle import Residency, TurnFact, Work
 from coordinator.core.permits import Answer
 from coordinator.core.providers import provider_of
-from coordinator.core.world import Session, Turn, World
+from coordinator.core.world import MOST_PERMITS, PermitUse, Session, Turn, World
 from protocol.errors import SpendLimit
 from protocol.messages import NAMING, Permit, PermitRefused, PermitReturned, PermitWanted, Ping
 from protocol.views import ErrorView, GateView, PermitsView, Usage
@@ -71,6 +71,8 @@ def on_returned(world: World, session: Session, back: PermitReturned, now_s: flo
         world.governor.refuse(session.id, back.call, provider, back.retry_after_s, now_s)
     if not world.governor.is_over(session.id, back.call):
         _count(world, session, back.usage, now_s)
+        if session.turn is not None and session.turn.permits:
+            session.turn.permits[-1].over_s = now_s
     world.governor.give_back(session.id, back.call, is_answered=status in SUCCESSES, now_s=now_s)
     yield from serve(world, now_s)
 
@@ -105,6 +107,9 @@ def serve(world: World, now_s: float) -> Iterator[Effect]:
         session = world.session(holder)
         if session.work is Work.THROTTLED:
             world.turn_fact(session, TurnFact.GRANTED)
+        if session.turn is not None and len(session.turn.permits) < MOST_PERMITS:
+            waited_s = governor.waited(holder, now_s)[1] or 0.0
+            session.turn.permits.append(PermitUse(now_s - waited_s, now_s))
         if session.peer is not None:
             yield SendWorker(session.peer, Permit(boot=world.boot, call=call))
     next_s = governor.next_s(now_s)

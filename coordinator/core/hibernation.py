@@ -155,6 +155,7 @@ def _stay(world: World, session: Session, why: str, now_s: float) -> Iterator[Ef
 
 
 def _give_up(session: Session, why: str) -> Iterator[Effect]:
+    session.is_renewing = False
     error = SessionBusy(f"The session {session.name!r} cannot be hibernated: {why}.")
     yield from (SendClient(peer, refusal(request, error)) for peer, request in session.sleepers)
     session.sleepers.clear()

@@ -78,7 +78,7 @@ def _worker(world: World, session: Session, now_s: float) -> WorkerView:
         restarts=session.restarts.count(now_s),
         exit_card=session.exit_card,
         memory=WorkerMemory(
-            soft_limit_bytes=memory.soft_limit(world),
+            soft_limit_bytes=memory.soft_limit(world, session),
             hard_limit_bytes=world.settings.memory_hard_bytes,
             history=tuple(session.history or ()),
         ),

@@ -18,7 +18,9 @@ from coordinator.core import (
     local_use,
     marks,
     memory,
+    observing,
     prompts,
+    renewing,
     reports,
     requests,
     steering,
@@ -59,6 +61,7 @@ from coordinator.core.events import (
     Event,
     MemorySampled,
     Outcome,
+    Scraped,
     SpawnFailed,
     StopAsked,
     StoredSession,
@@ -135,8 +138,8 @@ class Machine:
                 yield from self._on_timer(event, now_s)
             case Ticked():
                 yield from self._on_tick(event, now_s)
-            case DescriptorsCounted():
-                self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
+            case DescriptorsCounted() | Scraped():
+                yield from self._on_look(event, now_s)
             case StopAsked():
                 yield from workers.start_drain(self.world, is_urgent=event.now)
             case Booted():
@@ -256,6 +259,13 @@ class Machine:
         yield from storage.offer_again(self.world)
         yield from memory.on_tick(self.world, now_s)
         yield from local_use.on_tick(self.world, now_s)
+        yield from renewing.on_tick(self.world)
+
+    def _on_look(self, event: DescriptorsCounted | Scraped, now_s: float) -> Iterator[Effect]:
+        if isinstance(event, Scraped):
+            yield from observing.on_scraped(self.world, event, now_s)
+        else:
+            self.world.descriptors_used, self.world.descriptors_limit = event.used, event.limit
 
     # ---- birth
 
@@ -332,7 +342,7 @@ class Machine:
         )
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
-            session.has_process = session.is_enrolled = True
+            session.has_process = session.is_enrolled = session.is_taken_over = True
             session.pid = stored.pid
             session.heard_s = session.used_s = now_s
         elif stored.closed:

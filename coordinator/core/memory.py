@@ -87,23 +87,25 @@ def on_tick(world: World, now_s: float) -> Iterator[Effect]:
     if world.is_draining:
         return
     for session in world.roll.holders:
-        is_fat = (session.memory.uss_bytes or 0) > soft_limit(world)
+        is_fat = (session.memory.uss_bytes or 0) > soft_limit(world, session)
         is_settled = session.used_s < session.sampled_s and now_s - session.used_s >= SETTLED_S
         if is_fat and is_settled and may_sleep(world, session):
             world.touch(session, OVER_SOFT)
             facts = {"session": session.id, "uss_bytes": session.memory.uss_bytes}
-            yield Note("hibernated for its size", facts | {"limit_bytes": soft_limit(world)})
+            yield Note("hibernated for its size", facts | {"limit_bytes": soft_limit(world, session)})
             yield from put_to_sleep(world, session)
 
 
-def soft_limit(world: World) -> int:
+def soft_limit(world: World, session: Session) -> int:
     """Return from which size on an idle worker is hibernated.
 
     What workers share with a zygote does not count; where there is none, each has it for itself, and would come back
-    with it: without this an idle session slept, woke, and slept again.
+    with it: without this an idle session slept, woke, and slept again. The zygote of an earlier coordinator is gone, so
+    a worker that was taken over may be the last that has those pages.
     """
     settings = world.settings
-    return settings.memory_soft_bytes + (UNSHARED_BYTES if settings.launcher == "spawn" else 0)
+    is_unshared = settings.launcher == "spawn" or session.is_taken_over
+    return settings.memory_soft_bytes + (UNSHARED_BYTES if is_unshared else 0)
 
 
 # ---- one session

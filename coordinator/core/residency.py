@@ -98,7 +98,7 @@ def dismiss(world: World, session: Session) -> Iterator[Effect]:
 
 def is_wanted_awake(world: World, session: Session) -> bool:
     """Say whether a session that has no worker should get one."""
-    is_wanted = session.wants_worker or bool(session.wakers) or bool(session.restarters)
+    is_wanted = session.wants_worker or session.is_renewing or bool(session.wakers) or bool(session.restarters)
     return is_wanted or world.is_attached(session.id)
 
 

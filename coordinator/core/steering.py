@@ -11,13 +11,12 @@ from coordinator.core.hibernation import disturb
 from coordinator.core.lifecycle import Residency, Work
 from coordinator.core.residency import dismiss, put_to_sleep
 from coordinator.core.showing import session_view
-from coordinator.core.world import Session, World
+from coordinator.core.world import BY_HAND, Session, World
 from protocol.errors import CoordinatorStopping, SessionBusy, SessionClosed
 from protocol.messages import Kill, RestartWorker, SessionAnswer
 
 # Where a session gets no worker by itself any more, or not now.
 SETTLED = frozenset({Residency.QUEUED, Residency.BACKOFF, Residency.FAILED, Residency.STOPPED})
-BY_HAND = "killed by hand"
 
 
 def kill(world: World, peer: bytes, order: Kill, now_s: float) -> Iterator[Effect]:

@@ -5,7 +5,7 @@ How turns end whose worker died is in ``endings``.
 
 from collections.abc import Iterator
 
-from coordinator.core import governing, hooks, model_names
+from coordinator.core import governing, hooks, model_names, observing
 from coordinator.core.effects import (
     Commit,
     DropOutbox,
@@ -143,6 +143,7 @@ def on_delta(world: World, session: Session, report: Delta, now_s: float) -> Ite
         turn.first_piece_s = now_s
     turn.pieces = report.n + 1
     session.pieces_seen += 1
+    world.pieces_seen += 1
     turn.text_bytes += len(report.text.encode())
     if turn.text_bytes <= world.settings.buffer_size_bytes:
         turn.text.append(report.text)
@@ -304,6 +305,7 @@ def on_reply_committed(
     )
     if outcome.is_new:
         yield from hooks.on_turn_over(world, session, reply.stop_reason)
+        yield from observing.on_turn_over(world, session, turn, reply, now_s)
     if world.is_draining and session.residency is Residency.LIVE:
         yield from put_to_sleep(world, session)
     yield from go_on(world, session, now_s)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coordinator.core import closing, endings, governing, memory, turns
+from coordinator.core import closing, endings, governing, memory, observing, renewing, turns
 from coordinator.core.effects import (
     BumpEpoch,
     Commit,
@@ -49,7 +49,7 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
     session.has_process = True
     session.worker_epoch = session.epoch
     session.is_ending = session.is_enrolled = session.is_leaving = session.is_restored = False
-    session.is_snapshot_ordered = False
+    session.is_snapshot_ordered = session.is_outdated = session.is_taken_over = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
 
@@ -93,6 +93,12 @@ def on_hello(world: World, event: WorkerSpoke, hello: Hello, now_s: float) -> It
         return
     if session.residency not in {Residency.STARTING, Residency.WAKING, Residency.LIVE, Residency.HIBERNATING}:
         yield SendWorker(event.peer, Fenced(reason=f"The session is {session.residency}."))
+        return
+    renewing.on_hello(session, hello)
+    if renewing.speaks_an_older_protocol(hello) and session.residency is not Residency.HIBERNATING:
+        session.peer = event.peer
+        yield from endings.take_over(world, session, hello, now_s)
+        yield from renewing.let_go(world, session, hello)
         return
     is_back = session.residency not in {Residency.STARTING, Residency.WAKING}
     if session.residency is not Residency.HIBERNATING:
@@ -139,6 +145,8 @@ def on_exit(world: World, event: WorkerExited, now_s: float) -> Iterator[Effect]
         return
     was_expected = session.residency in {Residency.HIBERNATING, Residency.STOPPING}
     reason = memory.reason(session, event) or _reason(world, event, session)
+    is_of_memory = memory.reason(session, event) is not None
+    yield from observing.on_exit(world, session, was_expected=was_expected, is_of_memory=is_of_memory)
     is_oom_suspected = memory.is_oom_suspected(world, session, event.signal)
     session.pid = None
     session.peer = None

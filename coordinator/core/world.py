@@ -26,6 +26,11 @@ DESCRIPTORS_SHARE = 0.8
 DESCRIPTORS_A_START = 3
 
 
+# The doom of a worker that a person kills.
+BY_HAND = "killed by hand"
+# Of one turn so many requests to the model are remembered.
+MOST_PERMITS = 1_000
+
 # Why a turn shall end before its time.
 StopCause = Literal["cancelled", "timeout"]
 
@@ -78,6 +83,15 @@ class Ask:
 
 
 @dataclass(slots=True)
+class PermitUse:
+    """A request to a model: when its permit was asked for and granted, and when it was over (None: it is not)."""
+
+    asked_s: float
+    granted_s: float
+    over_s: float | None = None
+
+
+@dataclass(slots=True)
 class Turn:
     """A prompt that was delivered, until its end is committed.
 
@@ -117,6 +131,7 @@ class Turn:
     # What answers it: whoever switches the session's model meanwhile means the next turn.
     model: str | None = None
     left_out: int = 0
+    permits: list[PermitUse] = field(default_factory=list)
 
     @property
     def is_out_of_hand(self) -> bool:
@@ -220,6 +235,11 @@ class Session:
     # A worker that was busy is not asked to sleep again before (monotonic seconds).
     rests_until_s: float = 0.0
     is_deleting: bool = False
+    # Its worker was started under an earlier coordinator.
+    is_taken_over: bool = False
+    # Its worker is of another version of the program; and it comes back at once when that worker has gone.
+    is_outdated: bool = False
+    is_renewing: bool = False
     # The store knows that it is closed: before that nobody is told so, because the next coordinator would wake it.
     is_close_committed: bool = False
 
@@ -324,8 +344,9 @@ class World:
     governor: Governor = field(init=False)
     # When a timer looks at the line for permits again; None: no timer is set.
     permits_due_s: float | None = None
-    # What all sessions ever spent.
+    # What all sessions ever spent; and the pieces of replies that this coordinator has seen.
     tokens_spent: int = 0
+    pieces_seen: int = 0
     wall_offset_s: float = 0.0
     # When the last event came, and when the last stall of this process ended.
     stepped_s: float | None = None

@@ -1,9 +1,10 @@
 """Is this installation well? Each check looks at one thing, changes nothing, and knows what to do about its finding.
 
+What can be mended without harm is mended only when somebody asks for it.
+
 ``chat-coord doctor`` runs it as ``python -m coordinator doctor --home FOLDER`` and shows what it prints.
 """
 
-import asyncio
 import json
 import os
 import platform
@@ -12,18 +13,16 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
-from coordinator.shell import store_check
-from protocol import messages as m
-from protocol.codec import encode
+from coordinator.shell import checkup_named as named
+from coordinator.shell import checkup_running as running
+from coordinator.shell import mending, store_check
+from coordinator.shell.finding import Check, Looker, ask, ask_and_mend
 from protocol.embedded import ENGINE, GGUF_BYTES, has_engine, is_pulled, model_path
 from protocol.errors import ChatCoordError
 from protocol.extras import EXTRAS, MCP, how_to_install, is_installed
-from protocol.mailbox import Mailbox
 from protocol.paths import OTHER_HOME, OTHER_RUNTIME, Home, check_private, find_running, runtime_candidates
 from protocol.processes import is_running, start_ticks
 from protocol.settings import Settings, load_settings
@@ -37,55 +36,66 @@ NETWORKED = frozenset(
 # Measured: 29 descriptors without a session and 2 for each worker; clients come on top.
 DESCRIPTORS = 64
 DESCRIPTORS_PER_SESSION = 3
-ANSWER_S = 2.0
 # A download takes 900 s at most; what is older belongs to none.
 PULL_S = 1_800.0
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at. ``fix`` is None when there is nothing to mend."""
+def check_all(home: Home, *, mends: bool = False) -> list[Check]:
+    """Return every check in the order in which a person would go about it.
 
-    name: str
-    ok: bool
-    finding: str
-    fix: str | None = None
-
-
-def check_all(home: Home) -> list[Check]:
-    """Return every check in the order in which a person would go about it."""
+    Args:
+        home: which.
+        mends: whether what was found is mended where that cannot harm.
+    """
     settings: Settings | None = None
     try:
         settings = load_settings(home.config)
         config = Check("configuration", True, _config_words(home))
     except ChatCoordError as error:
         config = Check("configuration", False, error.message, error.hint)
-    is_up = find_running(home) is not None
+    do = ask_and_mend if mends else ask
+    return [do(looker) for looker in _lookers(home, settings, config)]
+
+
+def _lookers(home: Home, settings: Settings | None, config: Check) -> list[Looker]:
+    found = find_running(home)
+    status = None if found is None else running.status_of(found)
+    is_up = found is not None
+    used = settings or Settings()
     default = None if settings is None else settings.all_models()[settings.default_model]
     needs_engine = default is None or default.provider == "local"
     needs_embedded = default is None or (needs_engine and not default.model)
-    checks: list[tuple[str, Callable[[], Check]]] = [
-        ("python", _python),
-        ("platform", _platform),
-        ("home", lambda: _home(home)),
-        ("runtime folder", lambda: _runtime(home)),
-        ("configuration", lambda: config),
-        ("descriptors", lambda: _descriptors(settings or Settings())),
-        ("sqlite", _sqlite),
-        ("database", lambda: _database(home, is_up=is_up)),
-        ("coordinator", lambda: _coordinator(home)),
-        ("engine", lambda: _engine(is_needed=needs_engine)),
-        ("model libraries", lambda: _libraries(settings or Settings())),
-        ("embedded model", lambda: _model(home, is_needed=needs_embedded)),
-        ("leftovers", lambda: _leftovers(home, is_up=is_up)),
+    return [
+        Looker("python", _python),
+        Looker("platform", _platform),
+        Looker("home", lambda: _home(home), lambda: mending.close_home(home)),
+        Looker("runtime folder", lambda: _runtime(home), lambda: mending.close_runtime(home)),
+        Looker("configuration", lambda: config),
+        Looker(
+            "keys",
+            lambda: named.keys(used, os.environ, found.pid if found else None),
+            lambda: named.close_key_files(used),
+        ),
+        Looker("hooks", lambda: named.hooks(used)),
+        Looker("observers", lambda: named.observers(used, is_up=is_up)),
+        Looker("descriptors", lambda: _descriptors(used)),
+        Looker("sqlite", _sqlite),
+        Looker("database", lambda: _database(home, is_up=is_up)),
+        Looker(
+            "coordinator",
+            lambda: running.coordinator(home, find_running(home), status),
+            lambda: mending.drop_discovery(home),
+        ),
+        Looker("version", lambda: running.version(status)),
+        Looker("zygote", lambda: running.zygote(status)),
+        Looker("engine", lambda: _engine(is_needed=needs_engine)),
+        Looker("model libraries", lambda: _libraries(used)),
+        Looker("embedded model", lambda: _model(home, is_needed=needs_embedded)),
+        Looker(
+            "leftovers", lambda: _leftovers(home, is_up=is_up), lambda: mending.drop(home, _left(home, is_up=is_up))
+        ),
+        Looker("processes", lambda: running.processes(home)),
     ]
-    return [_guarded(name, check) for name, check in checks]
-
-
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    try:
-        return check()
-    except OSError as error:
-        return Check(name, False, f"This could not be looked at: {error}.", "Check owner and mode of what is named.")
 
 
 def _python() -> Check:
@@ -195,32 +205,6 @@ def _database(home: Home, *, is_up: bool) -> Check:
     return Check("database", is_ok, finding, None if is_ok else fix)
 
 
-def _coordinator(home: Home) -> Check:
-    found = find_running(home)
-    if found is None:
-        if home.discovery.exists():
-            words = "none runs; the last one ended without a goodbye and left coordinator.json"
-            return Check("coordinator", False, words, "Run `chat-coord start`, which replaces it.")
-        return Check("coordinator", True, "none runs; the next chat starts one")
-    if asyncio.run(_answers(found.clients)):
-        return Check("coordinator", True, f"runs and answers, pid {found.pid}")
-    words = f"pid {found.pid} did not answer within {ANSWER_S:.0f} s"
-    return Check("coordinator", False, words, f"See coordinator.log; end it with `kill {found.pid}` and start again.")
-
-
-async def _answers(endpoint: str) -> bool:
-    heard = asyncio.Event()
-    mailbox = Mailbox(endpoint, lambda _: heard.set())
-    try:
-        mailbox.send(encode(m.ClientPing()))
-        await asyncio.wait_for(heard.wait(), ANSWER_S)
-    except TimeoutError:
-        return False
-    finally:
-        mailbox.close(linger_ms=0)
-    return True
-
-
 def _engine(*, is_needed: bool) -> Check:
     if has_engine():
         return Check("engine", True, f"{ENGINE} is installed")
@@ -255,13 +239,18 @@ def _model(home: Home, *, is_needed: bool) -> Check:
 
 
 def _leftovers(home: Home, *, is_up: bool) -> Check:
-    found = [*_dead_server(home), *_dead_scratch(home)]
-    if not is_up:
-        found += [path for folder in runtime_candidates(home) for path in sorted(folder.glob("*.sock"))]
+    found = _left(home, is_up=is_up)
     if not found:
         return Check("leftovers", True, "no files of dead processes")
     words = f"Files of dead processes: {', '.join(map(str, found))}."
     return Check("leftovers", False, words, f"Run `{shlex.join(['rm', '-r', *map(str, found)])}`.")
+
+
+def _left(home: Home, *, is_up: bool) -> list[Path]:
+    found = [*_dead_server(home), *_dead_scratch(home)]
+    if not is_up:
+        found += [path for folder in runtime_candidates(home) for path in sorted(folder.glob("*.sock"))]
+    return found
 
 
 def _dead_server(home: Home) -> Iterator[Path]:

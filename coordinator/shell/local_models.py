@@ -239,6 +239,9 @@ class LocalServer:
             os.close(self._pidfd)
         if self._child is not None:
             self._child.wait()
+        elif self.pid is not None:  # a child of this very process, when a restart kept it
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
         log.info("local model ended", extra={"pid": self.pid})
         self._pidfd = self._child = self.pid = self._address = None
         self._ended.set()

@@ -27,19 +27,21 @@ from coordinator.core.events import (
 )
 from coordinator.core.machine import Machine
 from coordinator.core.showing import refusal
-from coordinator.shell import monitor, output_files, tool_processes
+from coordinator.shell import monitor, output_files, supervised, tool_processes
 from coordinator.shell.endpoints import Endpoints
 from coordinator.shell.hooks import Hooks
 from coordinator.shell.launchers.local import LocalLauncher
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.launchers.spawn import SpawnLauncher
 from coordinator.shell.local_models import LocalModels
+from coordinator.shell.observers import Observers
 from coordinator.shell.perform import Hands
 from coordinator.shell.router import Router
 from coordinator.shell.store import Contents, Store
 from coordinator.shell.supervisor import Supervisor
 from coordinator.shell.trees import Dead
 from coordinator.shell.turnstile import Turnstile
+from protocol import logs
 from protocol.codec import Decoder, encode, request_of
 from protocol.errors import AskRefused, BadMessage, Busy, ChatCoordError, StoreFailed
 from protocol.extras import EXTRAS, MCP
@@ -62,9 +64,13 @@ class Coordinator:
         home: owned already.
         settings: checked already.
         private: the environment that children do not get.
+        is_supervised: whether somebody watches this process and is told how things are.
     """
 
-    def __init__(self, home: Home, settings: Settings, private: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Home, settings: Settings, private: Mapping[str, str], *, is_supervised: bool = False
+    ) -> None:
+        self._told = private if is_supervised else {}
         self._home = home
         self._settings = settings
         self._private = private
@@ -74,8 +80,8 @@ class Coordinator:
         self._clients_decoder: Decoder[ClientSays] = Decoder(ClientSays)
         self._workers_decoder: Decoder[WorkerSays] = Decoder(WorkerSays)
 
-    async def run(self) -> None:
-        """Serve until asked to stop and every worker has left.
+    async def run(self) -> bool:
+        """Serve until asked to stop and every worker has left; say whether workers stay, for the next coordinator.
 
         Raises:
             ChatCoordError: it could not begin; nothing was changed.
@@ -85,6 +91,7 @@ class Coordinator:
         self._folder = folder = runtime_folder(self._home)
         self._store = Store(self._home.database, self._post_from_thread, self._call_from_thread)
         contents = self._store.open()
+        logs.bind(boot=contents.boot)
         hit("boot.stored")
         self._local_models = LocalModels(self._home)
         endpoints = Endpoints(self._settings, self._local_models, self._private)
@@ -94,6 +101,9 @@ class Coordinator:
         )
         self._launcher = self._choose_launcher()
         self._machine = Machine(self._settings, os.getpid())
+        observers = Observers(
+            self._settings, contents.boot, self._post, self._count_rejected, lambda: self._store.size_bytes
+        )
         self._hands = Hands(
             home=self._home,
             settings=self._settings,
@@ -109,7 +119,8 @@ class Coordinator:
             hooks=Hooks(self._home, self._private, self._settings.pass_env),
             post=self._post,
             leave=self._leave,
-            rejected=lambda: self._clients.rejected + self._workers.rejected,
+            rejected=self._count_rejected,
+            observers=observers,
         )
         self._begin(contents)
         tasks = [asyncio.create_task(do()) for do in (self._tick, self._sample, self._trim)]
@@ -119,7 +130,9 @@ class Coordinator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            supervised.tell(self._told, supervised.STOPPING if not self._keeps_workers else "RELOADING=1")
             await self._end()
+        return self._keeps_workers
 
     async def _serve(self) -> None:
         """Get, step, perform."""
@@ -178,7 +191,8 @@ class Coordinator:
         self._discovery = Discovery(contents.boot, os.getpid(), ticks, self._clients.endpoint, self._workers.endpoint)
         write_discovery(self._home, self._discovery)
         hit("boot.published")
-        log.info("coordinator ready", extra={"boot": contents.boot, "sessions": len(contents.sessions)})
+        supervised.tell(self._told, supervised.READY)
+        log.info("coordinator ready", extra={"sessions": len(contents.sessions)})
 
     def _left_outboxes(self, alive: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[Record, ...]]:
         """Read what dead workers noted.
@@ -205,12 +219,17 @@ class Coordinator:
     def _leave(self, order: LeaveLoop) -> None:
         self._leaving = order
 
+    @property
+    def _keeps_workers(self) -> bool:
+        return self._leaving is not None and self._leaving.keeps_workers
+
     async def _end(self) -> None:
         """Make everything durable, tell peers what that brings, and let go."""
         await asyncio.to_thread(self._store.close)
         await self._hands.backups.close()
         await self._hands.inspections.close()
         await asyncio.to_thread(self._hands.hooks.close)
+        await asyncio.to_thread(self._hands.observers.close)
         await asyncio.sleep(0)
         while not self._inbox.empty():
             for effect in self._machine.step(self._inbox.get_nowait(), time.monotonic()):
@@ -220,7 +239,7 @@ class Coordinator:
         self._supervisor.close()
         self._clients.close()
         self._workers.close()
-        if self._leaving is None or not self._leaving.keeps_workers:
+        if not self._keeps_workers:
             await self._local_models.stop()
         await self._launcher.close()
         log.info("coordinator ended")
@@ -309,6 +328,9 @@ class Coordinator:
             log.error("socket is gone", extra={"endpoint": router.endpoint, "reason": error.message})  # noqa: TRY400
         else:
             log.warning("socket was removed; it is bound again", extra={"endpoint": router.endpoint})
+
+    def _count_rejected(self) -> int:
+        return self._clients.rejected + self._workers.rejected
 
     def _count_descriptors(self) -> None:
         counted = monitor.descriptors()

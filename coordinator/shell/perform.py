@@ -20,6 +20,7 @@ from coordinator.shell.hooks import Hooks
 from coordinator.shell.inspections import Inspections
 from coordinator.shell.launchers.port import Launcher
 from coordinator.shell.local_models import LocalModels
+from coordinator.shell.observers import Observers
 from coordinator.shell.router import Router
 from coordinator.shell.store import Store
 from coordinator.shell.supervisor import Supervisor
@@ -60,6 +61,7 @@ class Hands:
     post: Callable[[Event], None]
     leave: Callable[[e.LeaveLoop], None]
     rejected: Callable[[], int]
+    observers: Observers
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -129,6 +131,8 @@ class Hands:
                 self._end_model_servers(effect)
             case e.RunHook():
                 self.hooks.run(effect)
+            case e.TellFigures() | e.ObserveTurn() | e.ObserveExit():
+                self.observers.tell(effect)
             case e.DropOutbox() | e.DropFiles():
                 self._drop(effect)
 
@@ -140,6 +144,7 @@ class Hands:
         self.workers.send(peer, encode(message))
 
     def _spawn(self, order: e.SpawnWorker) -> None:
+        self.observers.count_start()
         self.launcher.start(
             Fork(
                 session=order.session,
@@ -154,6 +159,7 @@ class Hands:
                 home=str(self.home.root),
                 orphan_exit_s=self.settings.orphan_exit_s,
                 data_bytes=self.settings.memory_hard_bytes + RESERVE_BYTES,
+                log_level=self.settings.log_level,
             )
         )
 
@@ -235,6 +241,9 @@ class Hands:
             ),
             rejected_frames=self.rejected(),
             launcher=self.settings.launcher,
+            zygote=self.launcher.zygote(),
+            metrics=self.observers.metrics,
+            traces=self.observers.traces,
         )
 
 

@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 
 import pexpect
+import psutil
 import pytest
 
 from protocol.paths import Home, read_discovery, runtime_folder
@@ -271,3 +273,49 @@ def test_a_terminal_says_that_the_coordinator_went_and_came_back_and_loses_nothi
         "<wait one><two>",
     ]
     assert len(model.calls_of("wait one")) == len(model.calls_of("two")) == 1
+
+
+def test_a_supervised_coordinator_is_restarted_in_its_own_process_and_its_supervisor_hears_how_it_is(
+    product: Product, model: ModelServer
+):
+    """What systemd does with a unit of Type=notify."""
+    where = str(product.home.parent / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(where)
+        supervisor.settimeout(60)
+        product.env |= {"NOTIFY_SOCKET": where, "JOURNAL_STREAM": "1:2", "SCRIPTED_KEY": "test-key"}
+        text = (product.home / "config.toml").read_text()
+        key = next(line for line in text.splitlines() if line.startswith("api_key_file"))
+        product.configure(text.replace(key, 'api_key_env = "SCRIPTED_KEY"'))
+        command = [COMMAND, "start", "--foreground"]
+        errors = product.home.parent / "errors"
+        with errors.open("w") as file:
+            service = subprocess.Popen(command, env=product.environment, stderr=file, cwd=product.home.parent)
+        product.env.clear()  # later commands have neither the key nor the socket
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+            product.run("new", "a")
+            worker = product.live("a")["pid"]
+            sender = begun(product, model, "wait one")
+            after = product.json("restart")
+
+            assert [supervisor.recv(100), supervisor.recv(100)] == [b"RELOADING=1", b"READY=1"]
+            assert (after["pid"], after["boot"]) == (service.pid, 2)
+            assert product.live("a")["pid"] == worker
+            model.gate.set()
+            printed, _ = sender.communicate(timeout=120)
+            assert json.loads(printed)["reply"] == "first half, second half"
+            assert product.json("send", "a", "two")["reply"] == "<wait one><two>"  # with the key of the service
+
+            product.run("restart")
+            states = [process.status() for process in psutil.Process(service.pid).children()]
+            assert psutil.STATUS_ZOMBIE not in states
+            service.terminate()
+            assert service.wait(60) == 0
+            assert supervisor.recv(100) == b"RELOADING=1"
+            assert supervisor.recv(100) == b"READY=1"
+            assert supervisor.recv(100) == b"STOPPING=1"
+        finally:
+            service.kill()
+            service.wait()
+    assert errors.read_text() == ""

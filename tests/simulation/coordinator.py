@@ -68,6 +68,9 @@ class Coordinator:
             e.SendTop: self._send_top,
             e.PassStacks: self._pass_stacks,
             e.RunHook: self._run_hook,
+            e.TellFigures: self._tell_figures,
+            e.ObserveTurn: self._observe_turn,
+            e.ObserveExit: self._observe_exit,
             e.SendEndpoint: self._send_endpoint,
             e.SpawnWorker: self._spawn,
             e.EndWorker: self._signal,
@@ -90,6 +93,9 @@ class Coordinator:
             if row is not None and worker.is_alive and (row.epoch, row.pid) == (worker.epoch, worker.pid):
                 worker.is_announced = True
                 self.watched[worker.session, worker.epoch] = worker
+        if self.world.time.chance(0.2):  # an upgrade: what lives is of the version before
+            for worker in self.watched.values():
+                worker.version = "the one before"
         self.invariants.booting()
         alive = frozenset(session for session, _ in self.watched)
         left = {key: tuple(records) for key, records in disk.outboxes.items() if key not in self.watched}
@@ -148,6 +154,8 @@ class Coordinator:
                 self.step(ev.DescriptorsCounted(95 if self.world.faults.descriptors_are_short else 10, 100))
                 self.step(ev.Ticked(self.world.time.wall_s))
                 self._look_at_memory()
+                if self.world.time.chance(0.1):
+                    self.step(ev.Scraped(self.world.disk.boots))
             self.world.time.after(TICK_S, self._tick)
 
     def _look_at_memory(self) -> None:
@@ -191,6 +199,25 @@ class Coordinator:
     def _run_hook(self, effect: e.RunHook) -> None:
         must(effect.words == (f"tell-{effect.event}",), "a hook that was not asked for", effect)
         self.world.ledger.counts[f"hook {effect.event}"] += 1
+
+    def _tell_figures(self, effect: e.TellFigures) -> None:
+        figures, world = effect.figures, self.machine.world
+        must(sum(figures.residencies.values()) == len(world.sessions), "figures: sessions not counted once", figures)
+        must(sum(figures.works.values()) == figures.sessions.live, "figures: works are not those of holders", figures)
+        self.world.ledger.counts["scrapes"] += 1
+
+    def _observe_turn(self, effect: e.ObserveTurn) -> None:
+        told = [effect.committed_s, effect.started_s, effect.first_piece_s, effect.ended_s]
+        times = [at_s for at_s in told if at_s is not None]
+        must(times == sorted(times), "a turn that ran backwards", effect)
+        for use in effect.permits:
+            spans = [at_s for at_s in use if at_s is not None]
+            must(spans == sorted(spans), "a request that ran backwards", effect)
+        self.world.ledger.counts["turns observed"] += 1
+
+    def _observe_exit(self, effect: e.ObserveExit) -> None:
+        must(effect.cause in {"ordered", "by_hand", "memory", "silent", "crash"}, "an unbounded label", effect)
+        self.world.ledger.counts[f"exit {effect.cause}"] += 1
 
     def _send_endpoint(self, effect: e.SendEndpoint) -> None:
         answer: m.Endpoint | m.EndpointRefused = ENDPOINT

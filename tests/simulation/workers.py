@@ -50,6 +50,7 @@ class Worker:
         self.is_alive = True
         self.is_stopped = False
         self.is_announced = False
+        self.version = ""
         self.signals: list[str] = []
         self._token = token
         self._turns = Turns()
@@ -155,7 +156,14 @@ class Worker:
     def _say_hello(self) -> None:
         seq, turn_id, leg = self._turns.in_hand
         hello = m.Hello(
-            session=self.session, epoch=self.epoch, token=self._token, pid=self.pid, seq=seq, turn_id=turn_id, leg=leg
+            session=self.session,
+            epoch=self.epoch,
+            token=self._token,
+            pid=self.pid,
+            seq=seq,
+            turn_id=turn_id,
+            leg=leg,
+            version=self.version,
         )
         self._send(hello)
 

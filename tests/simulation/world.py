@@ -58,6 +58,7 @@ class World:
             on_interrupt=on_interrupt,
             idle_hibernate_s=rng.choice((0, 2, 900)),
             max_concurrent_api_calls=rng.randint(1, 3),
+            metrics_port=1,
             hook_requires_action=["tell-requires_action"],
             hook_failed=["tell-failed"],
             hook_completed=["tell-completed"],

@@ -65,6 +65,7 @@ class Product:
     def use_model(self, url: str, *, key: str = "test-key", more: str = "") -> None:
         """Configure the scripted model as the default."""
         (self.home.parent / "key").write_text(f"{key}\n")
+        (self.home.parent / "key").chmod(0o600)
         self.configure(
             f'default_model = "scripted"\n{more}\n[models.scripted]\nprovider = "openai"\nmodel = "scripted"\n'
             f'base_url = "{url}"\napi_key_file = "{self.home.parent / "key"}"\n'

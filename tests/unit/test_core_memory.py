@@ -83,6 +83,27 @@ def test_what_a_worker_could_not_share_with_a_zygote_is_not_held_against_it(laun
     assert state(world, a)[0] == residency
 
 
+def test_a_worker_that_was_taken_over_may_have_what_it_shared_with_a_zygote_that_is_gone():
+    world, (a, *_others) = three()
+    world.reboot()
+    world.hello(a)
+    world.advance(3)
+    read(world, a, 70 * MIB)
+    world.advance(3)
+    assert state(world, a)[0] == "live"
+    read(world, a, SOFT + 64 * MIB + 1)
+    world.advance(1)
+    assert state(world, a)[0] == "hibernating"
+    world.rest(a)
+    world.say(m.Wake(request=901, session=a))
+    world.hello(a)
+    world.advance(3)
+    read(world, a, 70 * MIB)
+    world.advance(1)
+
+    assert state(world, a)[0] == "hibernating"
+
+
 def test_what_is_over_the_soft_limit_and_needed_stays():
     world, (a, b, c) = three()
     world.submit("a", "a long one")

@@ -4,6 +4,7 @@ import pytest
 
 from client import log_files
 from client.log_files import LogFile
+from protocol.paths import Home
 
 
 @pytest.fixture
@@ -65,3 +66,31 @@ def test_a_log_that_was_just_begun_anew_shows_the_end_of_its_predecessor_too(log
     assert texts(log.tail(3)) == ["two", "three", "four"]
     assert texts(log.tail(1)) == ["four"]
     assert log.more() == []
+
+
+def test_lines_that_are_not_wanted_do_not_count_and_predecessors_are_looked_through(tmp_path):
+    log = LogFile(tmp_path / "x.log", is_stderr=False, is_wanted=lambda entry: entry["session"] == "s")
+    own = [f'{{"at": {n}, "session": "s", "message": "{n}"}}\n' for n in range(4)]
+    other = '{"at": 9, "session": "t", "message": "no"}\n'
+    log.path.with_name("x.log.2").write_text(own[0] + own[1] + other * 20)
+    log.path.with_name("x.log.1").write_text(other * 20 + own[2])
+    log.path.write_text(own[3] + other * 20)
+
+    assert texts(log.tail(3)) == ["1", "2", "3"]
+    with log.path.open("a") as file:
+        file.write(other + own[0])
+    assert texts(log.more()) == ["0"]
+
+
+def test_lines_of_several_logs_come_by_time_and_those_without_one_stay_where_they_were(tmp_path):
+    (tmp_path / "logs").mkdir()
+    home = Home(tmp_path)
+    (home.logs / "s.jsonl").write_text('{"at": 2, "message": "b"}\nhalf\n{"at": 5, "message": "e"}\n')
+    lines = ['{"at": 1, "session": "s", "message": "a"}', '{"at": 3, "session": "t", "message": "no"}']
+    lines.append('{"at": 4, "session": "s", "message": "d"}')
+    home.coordinator_log.write_text("\n".join(lines) + "\n")
+    files = log_files.of_session(home, "s")
+
+    assert texts(log_files.last(files, 9)) == ["a", "b", "half", "d", "e"]
+    assert texts(log_files.last(files, 2)) == ["d", "e"]
+    assert log_files.last(files, 0) == []

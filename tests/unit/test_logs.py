@@ -80,6 +80,43 @@ def test_a_rotation_that_fails_half_way_does_not_end_the_log(tmp_path, root, mon
     assert [json.loads(line)["message"] for line in path.read_text().splitlines()] == ["before", "after"]
 
 
+def failing() -> None:
+    try:
+        int(f"what a {'person'} said")
+    except ValueError as error:
+        raise OSError(28, "No space left on device") from error
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_every_line_says_whose_it_is_and_a_traceback_quotes_nobody_above_debug(tmp_path, root, level):
+    path = tmp_path / "a.log"
+    log_to(path, "worker", level, session="s", epoch=3)
+    logs.bind(boot=7)
+    try:
+        failing()
+    except OSError:
+        root.exception("it failed", extra={"turn": "t"})
+    line = json.loads(path.read_text().splitlines()[-1])
+
+    assert list(line)[:7] == ["at", "level", "process", "boot", "session", "turn", "epoch"]
+    assert (line["process"], line["boot"], line["session"], line["turn"], line["epoch"]) == ("worker", 7, "s", "t", 3)
+    assert line["message"] == "it failed"
+    assert "in failing" in line["traceback"]
+    assert "OSError: [Errno 28] No space left on device" in line["traceback"]
+    assert "ValueError" in line["traceback"]
+    assert ("what a person said" in path.read_text()) == (level == "debug")
+
+
+def test_what_is_wrong_is_told_to_the_journal_with_its_priority_in_one_line(tmp_path, root, capsys):
+    log_to(tmp_path / "a.log", "coordinator")
+    logs.also_to_stderr()
+    root.info("all is well")
+    root.warning("it is odd", extra={"why": "a\nb"})
+    root.error("it failed")
+
+    assert capsys.readouterr().err.splitlines() == ["<4>it is odd why='a\\nb'", "<3>it failed"]
+
+
 # ---- what processes say on standard output and error
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from protocol import logs
 from protocol import messages as m
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
@@ -29,6 +30,7 @@ from protocol.mailbox import Mailbox
 from protocol.outbox import outbox_path
 from protocol.paths import Home, find_running
 from protocol.processes import descendants_of
+from protocol.version import __version__
 from protocol.views import ErrorView, StopReason, Usage
 from workers.core.calls import Paused
 from workers.core.conversation import Conversation, Shown, fits_after
@@ -68,7 +70,7 @@ _decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
 
 def run(fork: Fork, model: ChatModel, runner: asyncio.Runner) -> int:
     """Serve a session until it is told to leave, and return the exit code of the process."""
-    log_to(Path(fork.events_log), f"worker {fork.session} {fork.epoch}")
+    log_to(Path(fork.events_log), "worker", fork.log_level, session=fork.session, epoch=fork.epoch)
     return runner.run(Worker(fork, model).serve())
 
 
@@ -180,6 +182,7 @@ class Worker:
                 seq=seq,
                 turn_id=turn_id,
                 leg=leg,
+                version=__version__,
             )
         )
 
@@ -303,6 +306,7 @@ class Worker:
         if welcome.boot != self._boot:
             self._mailbox.forget()
         self._boot = welcome.boot
+        logs.bind(boot=welcome.boot)
         self._welcome = welcome
         hit("worker.welcomed")
         self._permits.welcomed(welcome.boot)

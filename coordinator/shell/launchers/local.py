@@ -17,6 +17,7 @@ from coordinator.shell.supervisor import Supervisor, signal_name, tail
 from protocol.codec import Decoder, encode
 from protocol.errors import ChatCoordError
 from protocol.launch import Fork, Forked, ForkFailed, FromZygote, Reaped, ZygoteReady
+from protocol.views import ZygoteView
 
 # Importing the model library takes 1 to 2 s, more when the disk is cold and nothing is compiled yet.
 READY_S = 60.0
@@ -55,6 +56,7 @@ class LocalLauncher:
         self._pidfd = -1
         self._channel: socket.socket | None = None
         self._is_ready = False
+        self._view: ZygoteView | None = None
         self._why: str | None = None
         self._log_bytes = 0
         self._deaths: deque[float] = deque(maxlen=DEATHS)
@@ -79,6 +81,10 @@ class LocalLauncher:
     def helper_pids(self) -> tuple[int, ...]:
         """Return the zygote."""
         return () if self._process is None or self._process.pid is None else (self._process.pid,)
+
+    def zygote(self) -> ZygoteView | None:
+        """Return the zygote, once it is ready."""
+        return self._view if self._is_ready else None
 
     async def close(self) -> None:
         """End the zygote; workers go on."""
@@ -141,6 +147,11 @@ class LocalLauncher:
                 facts = {"rss_bytes": message.rss_bytes, "threads": message.threads}
                 log.info("zygote ready", extra=facts | {"frozen_objects": message.frozen_objects})
                 self._is_ready = True
+                self._view = ZygoteView(
+                    pid=(self._process.pid if self._process else None) or 0,
+                    frozen_objects=message.frozen_objects,
+                    threads=message.threads,
+                )
                 if self._deadline is not None:
                     self._deadline.cancel()
                 self._order()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from coordinator.core.events import Event, SpawnFailed
 from protocol.launch import Fork
+from protocol.views import ZygoteView
 
 
 class Launcher(Protocol):
@@ -27,6 +28,10 @@ class Launcher(Protocol):
 
     def helper_pids(self) -> tuple[int, ...]:
         """Return the processes of the launcher itself, to be counted."""
+        ...
+
+    def zygote(self) -> ZygoteView | None:
+        """Return the process that workers are forked from, once it is ready; None where there is none."""
         ...
 
     async def close(self) -> None:

@@ -54,6 +54,10 @@ class SpawnLauncher:
         """Return the processes of the launcher itself: none."""
         return ()
 
+    def zygote(self) -> None:
+        """Each worker is an interpreter of its own."""
+        return
+
     async def close(self) -> None:
         """Let go of the workers; they go on."""
         self._waiting.clear()
