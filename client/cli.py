@@ -53,6 +53,7 @@ COMMANDS = {
     "export": "Write conversations into files.",
     "import": "Make sessions of files, also of other programs.",
     "usage": "Show what sessions cost.",
+    "acp": "Be an editor's agent (Agent Client Protocol).",
     "doctor": "Check the installation, with a fix for each finding.",
     "completion": "Print the completion script for a shell.",
 }
