@@ -233,7 +233,8 @@ class AsyncSession:
             talk = self._link.exchange.talk(self.id, text, key or new_id())
             async with contextlib.aclosing(talk) as events:
                 async for shown in events:
-                    yield _shown.event(shown)
+                    if not isinstance(shown, m.Ack):
+                        yield _shown.event(shown)
 
     async def submit(self, text: str, *, key: str | None = None) -> int:
         """Hand a prompt over and return its seq: it is on the disk, and will be answered."""

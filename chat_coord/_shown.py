@@ -8,12 +8,12 @@ from chat_coord.errors import Absent, Error, TimedOut
 from chat_coord.types import Answered, Ask, Change, Event, Message, Reply, SessionInfo, Text, ToolUse, Usage
 
 if TYPE_CHECKING:
-    from client import talking
+    from client.prompting import Answer
     from protocol import errors as house_errors
     from protocol import messages as m
     from protocol import views
 else:
-    from chat_coord._house.client import talking
+    from chat_coord._house.client.prompting import Answer
     from chat_coord._house.protocol import errors as house_errors
     from chat_coord._house.protocol import messages as m
     from chat_coord._house.protocol import views
@@ -56,7 +56,7 @@ def change(told: m.Changed) -> Change:
     return Change(told.seq, told.at, told.session, told.name, told.before, told.after, told.cause)
 
 
-def event(shown: talking.Event) -> Event:
+def event(shown: "str | views.AskView | m.AskResolved | m.ToolActivity | Answer") -> Event:
     """Return what a turn shows."""
     if isinstance(shown, str):
         return Text(shown)

@@ -54,6 +54,7 @@ COMMANDS = {
     "import": "Make sessions of files, also of other programs.",
     "usage": "Show what sessions cost.",
     "acp": "Be an editor's agent (Agent Client Protocol).",
+    "http": "Offer sessions over HTTP, and OpenAI's protocol.",
     "doctor": "Check the installation, with a fix for each finding.",
     "completion": "Print the completion script for a shell.",
 }

@@ -26,8 +26,8 @@ LINE_MESSAGES = 1_000
 # How long a cancel waits for a worker that is just starting.
 READY_S = 20.0
 READY_LOOK_S = 0.05
-# What a turn shows as it goes: text, a question and its end, a tool, and last the committed reply.
-Event = str | AskView | m.AskResolved | m.ToolActivity | Answer
+# What a turn shows as it goes: that its prompt is committed, text, a question and its end, a tool, the committed reply.
+Event = m.Ack | str | AskView | m.AskResolved | m.ToolActivity | Answer
 
 
 class Line:
@@ -114,16 +114,13 @@ class Exchange:
             if isinstance(pushed, Gone) and self._turns and self._home is not None and read_discovery(self._home):
                 self._start(self._home)  # one that leaves in order takes its address away, and turns have ended before
 
-    async def talk(
-        self, session: str, text: str | None, idem: str, *, on_ack: Callable[[m.Ack], None] | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Send a prompt, or run the last turn again when it is None; yield what its turn shows, the reply last.
+    async def talk(self, session: str, text: str | None, idem: str) -> AsyncGenerator[Event, None]:
+        """Send a prompt, or run the last turn again when it is None; yield its Ack, what its turn shows, and its reply.
 
         Args:
             session: its id.
             text: the prompt.
             idem: the key that makes a resend harmless.
-            on_ack: called when the prompt is committed.
 
         Raises:
             RemoteError: the prompt was refused.
@@ -138,8 +135,7 @@ class Exchange:
         try:
             with self.line(session) as line:
                 ack = await hand_over()
-                if on_ack is not None:
-                    on_ack(ack)
+                yield ack
                 transcript = Transcript()
                 final: m.Final | None = None
                 first_s: float | None = None

@@ -341,12 +341,14 @@ class _Turn:
     async def run(self, exchange: Exchange, text: str | None) -> Answer:
         """Run it; None is the last one again."""
         self._exchange = exchange
-        talk = exchange.talk(self._session, text, new_id(), on_ack=lambda ack: self._seq.set_result(ack.seq))
+        talk = exchange.talk(self._session, text, new_id())
         answer: Answer | None = None
         try:
             async with contextlib.aclosing(talk) as events:
                 async for event in events:
-                    if isinstance(event, Answer):
+                    if isinstance(event, m.Ack):
+                        self._seq.set_result(event.seq)
+                    elif isinstance(event, Answer):
                         answer = event
                     elif isinstance(event, str):
                         await self._bridge.show(self._session, shapes.said(event))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from acp import RequestError
 from acp.schema import (
@@ -35,6 +35,7 @@ from protocol.views import SESSION_TYPES, AskView, HistoryRow, SessionView
 if TYPE_CHECKING:
     from acp.schema import ToolCallStatus, ToolKind
 
+Category = Literal["model", "mode"]
 # The protocol's kinds for our tools; whatever else there is, is other.
 KINDS: "dict[str, ToolKind]" = {
     "read_file": "read",
@@ -183,7 +184,7 @@ def config_options(session: SessionView, settings: Settings) -> list[SessionConf
     ]
 
 
-def _select(key: str, name: str, category: str, current: str, values: Iterable[str]) -> SessionConfigOptionSelect:
+def _select(key: str, name: str, category: Category, current: str, values: Iterable[str]) -> SessionConfigOptionSelect:
     options = [SessionConfigSelectOption(value=value, name=value) for value in values]
     return SessionConfigOptionSelect(
         id=key, name=name, category=category, type="select", current_value=current, options=options
