@@ -45,10 +45,10 @@ from acp.utils import normalize_result, notify_model, request_model
 from client.asking import create, decide, get_session, search
 from client.connection import Connection
 from client.doors import acp_shapes as shapes
+from client.doors.opening import Opening
 from client.doors.stdio import StdioTransport
 from client.output import found_text, status_text
 from client.prompting import Answer
-from client.starting import connect
 from client.talking import Exchange
 from protocol import messages as m
 from protocol.errors import ChatCoordError, RemoteError
@@ -90,15 +90,13 @@ class Bridge:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._exchange: Exchange | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Opening(home, "acp")
         self._running: dict[str, _Turn] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
     async def detach(self) -> None:
         """The editor has gone; everything else goes on."""
-        if self._exchange is not None:
-            await self._exchange.__aexit__(None, None, None)
+        await self._opening.close()
 
     # ---- the protocol
 
@@ -125,7 +123,7 @@ class Bridge:
         """Make a session that works in the editor's folder."""
         _check_folder(cwd)
         with _own_errors():
-            exchange = await self._open()
+            exchange = await self._opening.exchange()
             session = await create(await exchange.ready(), self._home, cwd=cwd)
         self._after_answer(session.id, mcp_servers)
         return NewSessionResponse(session_id=session.id, config_options=self._options(session))
@@ -136,7 +134,7 @@ class Bridge:
         """Show a session's whole conversation again, and go on with it."""
         del cwd  # a session stays in its folder
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             session = await self._find(connection, session_id)
             async for page in connection.history(session.id, view=True):
                 for row in page.rows:
@@ -149,7 +147,7 @@ class Bridge:
     ) -> ResumeSessionResponse:
         """Go on with a session whose conversation the editor has."""
         with _own_errors():
-            session = await self._find(await self._connection(), session_id)
+            session = await self._find(await self._opening.ready(), session_id)
         self._after_answer(session.id, mcp_servers)
         return ResumeSessionResponse(config_options=self._options(session))
 
@@ -158,7 +156,7 @@ class Bridge:
     ) -> ForkSessionResponse:
         """Make a session that begins with another one's finished turns."""
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             origin = await self._find(connection, session_id)
             order = m.Fork(request=connection.number(), session=origin.id, id=new_id())
             session = (await connection.ask(order, m.SessionAnswer)).session
@@ -172,7 +170,7 @@ class Bridge:
             raise RequestError(-32602, "That is no cursor of this list.", None)
         offset = int(cursor or 0)
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             order = m.ListSessions(request=connection.number(), offset=offset, waiting=False, everything=False)
             page = await connection.ask(order, m.SessionsAnswer)
         shown = [shapes.listed(s) for s in page.sessions if cwd is None or s.cwd == cwd]
@@ -181,7 +179,7 @@ class Bridge:
     async def close_session(self, session_id: str, **_: Any) -> CloseSessionResponse:
         """End the editor's turn, and put the session to sleep; nothing is deleted."""
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             session = await self._find(connection, session_id)
             await self.cancel(session.id)
             with contextlib.suppress(RemoteError):  # somebody else works in it, or keeps it awake
@@ -192,7 +190,7 @@ class Bridge:
     async def delete_session(self, session_id: str, **_: Any) -> DeleteSessionResponse:
         """Remove a session with its history."""
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             session = await self._find(connection, session_id)
             await connection.ask(m.Close(request=connection.number(), session=session.id), m.SessionAnswer)
             await connection.ask(m.Delete(request=connection.number(), session=session.id), m.Done)
@@ -205,7 +203,7 @@ class Bridge:
         if config_id not in {"model", "type"} or not isinstance(value, str):
             raise RequestError(-32602, f"There is no such option: {config_id[:64]}.", None)
         with _own_errors():
-            connection = await self._connection()
+            connection = await self._opening.ready()
             session = await self._find(connection, session_id)
             mark = m.Mark(
                 request=connection.number(),
@@ -228,7 +226,7 @@ class Bridge:
         turn = self._running[session_id] = _Turn(self, session_id)  # before all else: a cancel may come any time
         try:
             with _own_errors():
-                exchange = await self._open()
+                exchange = await self._opening.exchange()
                 session = await self._find(await exchange.ready(), session_id)
                 command = shapes.command_of(text)
                 if command is not None and command[0] != "retry":
@@ -269,17 +267,6 @@ class Bridge:
 
     # ---- inside
 
-    async def _open(self) -> Exchange:
-        """Return the exchange with the coordinator, which is started when none runs."""
-        async with self._opening:
-            if self._exchange is None:
-                connection = await connect(self._home, f"acp-{new_id()}", start=True)
-                self._exchange = await Exchange(connection, self._home).__aenter__()
-            return self._exchange
-
-    async def _connection(self) -> Connection:
-        return await (await self._open()).ready()
-
     async def _find(self, connection: Connection, session_id: str) -> SessionView:
         """Return a session by its id alone: a name is none here.
 
@@ -313,7 +300,7 @@ class Bridge:
 
     async def _obey(self, session: SessionView, name: str, rest: str) -> str:
         """Carry out a command that is no turn, and return what to say."""
-        connection = await self._connection()
+        connection = await self._opening.ready()
         if name == "rename":
             order = m.Rename(request=connection.number(), session=session.id, name=rest)
             renamed = (await connection.ask(order, m.SessionAnswer)).session

@@ -91,7 +91,7 @@ async def serve(home: Home, port: int, default: str | None, say: Callable[[str],
             app = application(exchange, home, token, default)
             config = uvicorn.Config(
                 app,
-                log_level="warning",
+                log_level="error",
                 lifespan="off",
                 ws="none",
                 limit_concurrency=MOST_CONNECTIONS,

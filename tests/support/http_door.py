@@ -58,7 +58,8 @@ def http_door(product: Product, *words: str) -> Iterator[Door]:
         yield Door(port, (product.home / "http-token").read_text().strip(), process)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        said = process.stderr.read()
+        assert said == "", said
     finally:
         process.kill()
         process.wait()
