@@ -17,6 +17,7 @@ ROWS = {
     "memory_turn": "the memory of a session after its first streamed turn",
     "round_trip": "a ping, a request, and a prompt up to its acknowledgement",
     "first_piece": "from a prompt to the first piece of its reply",
+    "doors": "a session and a first piece through `chat-coord acp`",
     "stream": "pieces per second",
     "ack": "a prompt up to its acknowledgement with 50 sessions",
     "command_line": "the start of the command line",

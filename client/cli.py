@@ -55,6 +55,9 @@ COMMANDS = {
     "export": "Write conversations into files.",
     "import": "Make sessions of files, also of other programs.",
     "usage": "Show what sessions cost.",
+    "acp": "Be an editor's agent (Agent Client Protocol).",
+    "http": "Offer sessions over HTTP, and OpenAI's protocol.",
+    "mcp": "Offer sessions to other models, as tools.",
     "doctor": "Check the installation, with a fix for each finding.",
     "completion": "Print the completion script for a shell.",
 }

@@ -85,7 +85,7 @@ async def converse(
     except TimeoutError:
         hint = "The turn goes on; read it later with `chat-coord history`."
         raise TimedOut(f"There was no whole reply within {timeout_s:g} s.", hint=hint) from None
-    row = await _reply(connection, ack)
+    row = await reply_to(connection, ack)
     assert row is not None  # noqa: S101 - FINAL comes after the commit
     show(transcript.finish(row.text))
     return Answer(
@@ -110,9 +110,9 @@ async def _until_final(
         try:
             pushed = await asyncio.wait_for(connection.pushed.get(), LOOK_S)
         except TimeoutError:
-            if await _reply(connection, ack) is not None:
+            if await reply_to(connection, ack) is not None:
                 return None
-            ask = await _ask_of(connection, ack)
+            ask = await ask_of(connection, ack)
             if ask is not None:
                 show(ask)
             continue
@@ -141,7 +141,7 @@ async def _until_final(
         show(transcript.add(pushed))
 
 
-async def _ask_of(connection: Connection, ack: m.Ack) -> AskView | None:
+async def ask_of(connection: Connection, ack: m.Ack) -> AskView | None:
     """Return what the turn asks, when that was told to nobody: its message may have been lost."""
     order = m.GetSession(request=connection.number(), session=ack.session)
     session = (await connection.ask(order, m.SessionAnswer)).session
@@ -149,7 +149,8 @@ async def _ask_of(connection: Connection, ack: m.Ack) -> AskView | None:
     return session.ask if session is not None and is_ours else None
 
 
-async def _reply(connection: Connection, ack: m.Ack) -> HistoryRow | None:
+async def reply_to(connection: Connection, ack: m.Ack) -> HistoryRow | None:
+    """Return the committed reply to a prompt, if there is one."""
     async for page in connection.history(ack.session, after_seq=ack.seq):
         for row in page.rows:
             if row.reply_to == ack.seq:

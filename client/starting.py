@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from client.connection import Connection
@@ -40,6 +41,20 @@ def command(home: Home, launcher: str | None = None) -> list[str]:
     """Return the coordinator's command line. -P: a folder named `client` where the user stands must not be imported."""
     words = [sys.executable, "-P", "-m", "coordinator", "--home", str(home.root)]
     return words if launcher is None else [*words, "--launcher", launcher]
+
+
+def environment() -> dict[str, str]:
+    """Return the coordinator's environment: PYTHONPATH without folders in which our packages' names mean others."""
+    found = dict(os.environ)
+    ours = Path(__file__).resolve().parents[1]
+    folders = [folder for folder in found.pop("PYTHONPATH", "").split(os.pathsep) if folder]
+    kept = [folder for folder in folders if Path(folder).resolve() == ours or not _has_our_names(Path(folder))]
+    return found | ({"PYTHONPATH": os.pathsep.join(kept)} if kept else {})
+
+
+def _has_our_names(folder: Path) -> bool:
+    names = ("client", "coordinator", "protocol", "workers")
+    return any((folder / name).is_dir() or (folder / f"{name}.py").exists() for name in names)
 
 
 async def connect(home: Home, client: str = "cli", *, start: bool = False) -> Connection:
@@ -92,6 +107,7 @@ async def start_in_background(home: Home, launcher: str | None = None) -> None:
             stderr=descriptor,
             start_new_session=True,
             cwd=home.root,
+            env=environment(),
         )
     finally:
         os.close(descriptor)
@@ -105,7 +121,8 @@ async def start_in_background(home: Home, launcher: str | None = None) -> None:
             if code is not None and code != EXIT_OWNED:
                 raise _why(code, errors) from None
         else:
-            process.returncode = process.returncode or 0  # it outlives this command: no warning about that
+            # It outlives a command; of a program that outlives it, it must not stay a zombie.
+            threading.Thread(target=process.wait, name="reaper", daemon=True).start()
             return
         finally:
             await connection.close()

@@ -1,30 +1,17 @@
 """``chat-coord wait``."""
 
 import asyncio
-import contextlib
 
 import click
 
-from client.asking import connected, get_session
+from client.asking import connected
 from client.commands.common import home_of, run, show_session
-from client.connection import Back, Connection
-from client.core.waiting import UNTIL, Verdict, verdict
+from client.core.waiting import UNTIL
 from client.options import home_option, json_option, more_help, session_argument
-from protocol import messages as m
-from protocol.errors import ChatCoordError, CoordinatorAbsent, CoordinatorSilent, RemoteError, TimedOut
+from client.waiting import wait_until
+from protocol.errors import TimedOut
 from protocol.paths import Home
 from protocol.views import SessionView
-
-# What is pushed tells when to look; in case it never comes, this does.
-LOOK_S = 5.0
-# Without a coordinator for so long, there is nothing to wait for.
-ABSENT_S = 60.0
-
-
-class NeverSo(ChatCoordError):
-    """What is waited for cannot come any more without a person."""
-
-    code = "wait.never"
 
 
 @click.command(
@@ -60,56 +47,6 @@ def command(context: click.Context, *, name: str, until: str, timeout: float | N
 async def _within(home: Home, name: str, until: str, limit_s: float | None) -> SessionView:
     try:
         async with asyncio.timeout(limit_s), connected(home) as connection:
-            return await _wait(connection, name, until)
+            return await wait_until(connection, name, until)
     except TimeoutError:
         raise TimedOut(f"The session {name!r} was not {until} within {limit_s:g} s.") from None
-
-
-async def _wait(connection: Connection, name: str, until: str) -> SessionView:
-    """Listen first, then look: so no change can come in between unseen."""
-    loop = asyncio.get_running_loop()
-    heard_s = loop.time()
-    is_listening = False
-    key = name
-    while True:
-        try:
-            if not is_listening:
-                await connection.ask(m.Listen(request=connection.number()), m.Done)
-            is_listening = True
-            session = await _look(connection, key, is_first=key == name)
-        except (CoordinatorAbsent, CoordinatorSilent):
-            if loop.time() - heard_s > ABSENT_S:
-                raise
-            is_listening = False
-            continue
-        heard_s, key = loop.time(), session.id
-        found = verdict(session, until)
-        if found is Verdict.SO:
-            return session
-        if found is Verdict.NEVER:
-            raise NeverSo(f"The session {session.name!r} is {session.display} and will not be {until} by itself.")
-        is_listening = await _news(connection, session.id)
-
-
-async def _look(connection: Connection, key: str, *, is_first: bool) -> SessionView:
-    try:
-        session = await get_session(connection, key)
-    except RemoteError as error:
-        if is_first or error.remote_code != "session.unknown":
-            raise
-        raise NeverSo("The session was deleted.") from error
-    assert session is not None  # noqa: S101 - an unknown name is refused
-    return session
-
-
-async def _news(connection: Connection, session: str) -> bool:
-    """Wait until there is reason to look again; False when there may be another coordinator, to be listened to."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_S):
-            while True:
-                pushed = await connection.pushed.get()
-                if isinstance(pushed, Back):
-                    return False
-                if isinstance(pushed, m.Changed) and pushed.session == session:
-                    return True
-    return True
