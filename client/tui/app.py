@@ -63,6 +63,7 @@ class ChatApp(App[None]):
         home: for settings and models.
         session: the one to open first.
         observes: only look, and keep nothing awake.
+        now: the wall clock, which ages are counted by.
     """
 
     TITLE = "chat-coord"
@@ -97,11 +98,20 @@ class ChatApp(App[None]):
         *(Binding(f"alt+{n}", f"session({n})", f"session {n}", priority=True) for n in range(1, 10)),
     ]
 
-    def __init__(self, connection: Connection, home: Home, session: SessionView, *, observes: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        home: Home,
+        session: SessionView,
+        *,
+        observes: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         teach()
         # Served in a browser, the server chooses the driver.
         super().__init__(driver_class=None if os.environ.get("TEXTUAL_DRIVER") else Driver)
         self.talk = Talk(connection, home, session, self, observes=observes)
+        self._now = now
         self._dues: dict[str, asyncio.TimerHandle] = {}
         self._drawn_s = 0.0
         self._window_title = ""
@@ -128,10 +138,9 @@ class ChatApp(App[None]):
         self.entry.placeholder = "only looking" if self.talk.observes else "type here; / lists the commands"
         self.entry.focus()
         self.talk.remember = self.entry.sent.add  # type: ignore[method-assign]
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.exit)
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self._write("\x1b[22;0t")  # the title comes back in the end
         self.set_interval(AGES_S, self.listed)
         self.run_worker(self._begin(), exclusive=False)
@@ -176,7 +185,7 @@ class ChatApp(App[None]):
         self._soon("listed", FRAME_S, self._draw_list)
 
     def _draw_list(self) -> None:
-        now, session, waiting = time.time(), self.talk.session, self.talk.roster.waiting()
+        now, session, waiting = self._now(), self.talk.session, self.talk.roster.waiting()
         self.query_one(SessionList).update(self.talk.roster.listed(), session.id, now)
         more = " · only looking" if self.talk.observes else ""
         self.query_one(TopBar).update(session, waiting, now, more)
@@ -298,13 +307,13 @@ class ChatApp(App[None]):
     def action_inbox(self) -> None:
         """Show everything that waits."""
         if not isinstance(self.screen, Inbox):
-            self.push_screen(Inbox(self.talk, time.time), self._go_by_id)
+            self.push_screen(Inbox(self.talk, self._now), self._go_by_id)
 
     def action_find(self) -> None:
         """Choose a session by some letters."""
         if not isinstance(self.screen, Picker):
             listed = self.talk.roster.listed()
-            self.push_screen(Picker(listed, self.talk.session.id, time.time(), self.talk.peek), self._go)
+            self.push_screen(Picker(listed, self.talk.session.id, self._now(), self.talk.peek), self._go)
 
     def action_interrupt(self) -> None:
         """End the turn that runs here."""

@@ -17,9 +17,9 @@ from client.tui.entry import LargePaste
 from protocol.limits import PROMPT_BYTES
 
 READ_BYTES = 64 << 10
-TICK_S = 0.05
+TICK_S = 0.03
 # Of nothing but silence, and a paste that was begun is over.
-IDLE_TICKS = 20
+IDLE_TICKS = 33
 BEGIN, END = b"\x1b[200~", b"\x1b[201~"
 
 
@@ -99,8 +99,8 @@ class Reader:
 
 
 def _hold_back(data: bytes, mark: bytes) -> tuple[bytes, bytes]:
-    """Split off an end that may be the beginning of the mark; a lone escape is the key, and is not held back."""
-    for size in range(len(mark) - 1, 2, -1):
+    """Split off an end that may be the beginning of the mark; if it was none, ``rest`` lets it go after a tick."""
+    for size in range(len(mark) - 1, 0, -1):
         if data.endswith(mark[:size]):
             return data[:-size], data[-size:]
     return data, b""

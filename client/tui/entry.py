@@ -105,7 +105,7 @@ class Entry(TextArea):
 
     async def _on_paste(self, event: events.Paste) -> None:
         """Take a paste, or refuse it whole: a piece of it is never taken for a prompt."""
-        size = event.size if isinstance(event, LargePaste) else len(event.text.encode(errors="surrogatepass"))
+        size = len(event.text.encode(errors="surrogatepass"))
         if size > PROMPT_BYTES:
             self._take(event)
             self.post_message(self.Refused(size))
@@ -115,6 +115,11 @@ class Entry(TextArea):
         text = transportable(event.text.replace("\r\n", "\n").replace("\r", "\n"))
         self.sent.leave()
         self.replace(text, *self.selection, maintain_selection_offset=False)
+
+    def _on_large_paste(self, event: LargePaste) -> None:
+        """Refuse it."""
+        self._take(event)
+        self.post_message(self.Refused(event.size))
 
     def _take(self, event: events.Event) -> None:
         event.stop()

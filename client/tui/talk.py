@@ -82,6 +82,7 @@ class _Inbox(Asks):
         self._blocks: dict[str, tuple[str, Block]] = {}
 
     async def inbox(self, rest: str) -> None:
+        """Open the inbox."""
         del rest
         self._talk.face.open_inbox()
 
@@ -117,7 +118,7 @@ class Talk(Plain):
         self.roster = Roster()
         self._records: dict[str, Record] = {}
         self._asks = _Inbox(connection, self)
-        self._commands |= {name: getattr(self._asks, name) for name in ("inbox", "approve", "deny", "cancel")}
+        self._commands |= {name: getattr(self._asks, name) for name in self._commands if hasattr(Asks, name)}
         self._changed: set[str] = set()
         self._is_list_stale = True
         self._woken = asyncio.Event()
