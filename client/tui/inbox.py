@@ -43,6 +43,7 @@ class Inbox(ModalScreen[str | None]):
     Inbox { align: center middle; }
     Inbox > Vertical { width: 92%; height: 90%; border: round $warning; background: $surface; }
     Inbox OptionList, Inbox OptionList:focus { height: auto; max-height: 40%; border: none; background: $surface; }
+    Inbox OptionList:focus > .option-list--option-highlighted { background: $primary-muted; color: $foreground; }
     Inbox #whole { height: 1fr; border-top: solid $panel; padding: 0 1; }
     Inbox #said { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
     Inbox Input, Inbox Input:focus { border: none; height: 1; padding: 0 1; display: none; }
