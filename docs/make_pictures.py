@@ -50,7 +50,7 @@ def scene() -> ScriptedConnection:
     second = AskView(
         id="77aa02d1aa5e7b10", session="release", name="release-notes", kind="approval", tool="write_file",
         argv=["CHANGELOG.md"], since=NOW - 12,
-        text="CHANGELOG.md\n--- before\n+++ after\n@@ -3,2 +3,3 @@\n ## [Unreleased]\n+- The cache of a worker is bounded.\n",
+        text="CHANGELOG.md\n--- before\n+++ after\n@@ -3,2 +3,3 @@\n ## [Unreleased]\n+- The cache is bounded.\n",
     )  # fmt: skip
     sessions = [
         a_session("research", 1, messages=2, work="running", display="running", work_detail={"seq": 3}),
