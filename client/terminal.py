@@ -19,9 +19,11 @@ DUMB = frozenset({"", "dumb", "unknown"})
 
 def is_full_screen(*, is_plain: bool) -> bool:
     """Say whether a person sits before a terminal that can show more than lines."""
-    if is_plain or os.environ.get("TERM", "") in DUMB:
+    if is_plain:
         return False
-    return bool(os.environ.get("TEXTUAL_DRIVER")) or (sys.stdin.isatty() and sys.stdout.isatty())
+    if os.environ.get("TEXTUAL_DRIVER"):  # served to a browser
+        return True
+    return os.environ.get("TERM", "") not in DUMB and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 async def open_terminal(home: Home, name: str | None, *, is_plain: bool = False, observes: bool = False) -> None:
@@ -35,4 +37,7 @@ async def open_terminal(home: Home, name: str | None, *, is_plain: bool = False,
     async with connected(home, f"terminal-{new_id()}", start=True) as connection:
         session = await pick_session(connection, home, name)
         ensure_model(home, session.model)
-        await ChatApp(connection, home, session, observes=observes).run_async()
+        app = ChatApp(connection, home, session, observes=observes)
+        await app.run_async()
+    if app.return_code:
+        sys.exit(app.return_code)

@@ -142,8 +142,15 @@ class ChatApp(App[None]):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self._write("\x1b[22;0t")  # the title comes back in the end
-        self.set_interval(AGES_S, self.listed)
+        self._started_by = os.getppid()
+        self.set_interval(AGES_S, self._look_around)
         self.run_worker(self._begin(), exclusive=False)
+
+    def _look_around(self) -> None:
+        """Show the ages anew; a server of browsers that was killed leaves no terminal behind."""
+        self.listed()
+        if os.environ.get("TEXTUAL_DRIVER") and os.getppid() != self._started_by:
+            self.exit()
 
     async def _begin(self) -> None:
         try:
