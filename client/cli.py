@@ -29,6 +29,7 @@ COMMANDS = {
     "sessions": "List the sessions.",
     "switch": "Make a session the active one, and open the terminal on it.",
     "attach": "Open the terminal on a session, or only look.",
+    "web": "Serve the terminal to a browser on this machine.",
     "type": "Change a session's type.",
     "rename": "Give a session another name.",
     "hibernate": "Put a session to sleep; nothing is lost.",

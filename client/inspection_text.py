@@ -2,7 +2,8 @@
 
 import time
 
-from client.output import GLYPHS, age, mib, sparkline
+from client.core.roster import GLYPHS
+from client.output import age, mib, sparkline
 from protocol.terminal_safe import clean_line
 from protocol.views import ExitCard, Inspection, MemoryPoint, PermitState, SessionView, WorkerView
 

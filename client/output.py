@@ -6,10 +6,12 @@ JSON is escaped to ASCII, so that it cannot steer a terminal either.
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import msgspec
 
+from client.core.roster import GLYPHS, state_word
 from protocol.errors import HINT, ChatCoordError
 from protocol.messages import Found, StoreState
 from protocol.terminal_safe import clean, clean_line
@@ -19,21 +21,19 @@ from protocol.views import AskView, GateView, HistoryRow, SessionView, Spent, St
 NEXT_SHOWN = 3
 # From nothing to the most.
 BARS = ".▁▂▃▄▅▆▇█"
-GLYPHS = {
-    "requires_action": "!",
-    "failed": "x",
-    "backoff": "x",
-    "running": "~",
-    "throttled": "~",
-    "unread": "*",
-    "idle": "o",
-    "hibernated": "-",
-    "stopped": ".",
-}
+
+
+# Who hears what a task says to a person, and whether it is a complaint; None: this process's own output. A terminal
+# that draws the whole screen sets it for the commands that it runs.
+hearer: ContextVar[Callable[[str, bool], None] | None] = ContextVar("hearer", default=None)
 
 
 def say(text: str, *, end: str = "\n", to_error: bool = False) -> None:
     """Print text for a person, cleaned, at once."""
+    heard = hearer.get()
+    if heard is not None:
+        heard(clean(text) + end, to_error)
+        return
     stream = sys.stderr if to_error else sys.stdout
     stream.write(clean(text) + end)
     stream.flush()
@@ -70,12 +70,6 @@ def session_table(sessions: list[SessionView]) -> str:
         for s in sessions
     ]
     return table(rows)
-
-
-def state_word(session: SessionView) -> str:
-    """Return what a session does, in a word or two."""
-    is_stalled = session.display == "running" and bool((session.work_detail or {}).get("stalled"))
-    return f"{session.display} (stalled)" if is_stalled else session.display
 
 
 def ask_text(ask: AskView) -> str:

@@ -4,7 +4,7 @@ import click
 
 from client.commands.common import home_of, run
 from client.options import home_option, more_help, session_argument
-from client.plain import open_terminal
+from client.terminal import open_terminal
 
 
 @click.command(

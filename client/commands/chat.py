@@ -4,7 +4,7 @@ import click
 
 from client.commands.common import home_of, run
 from client.options import home_option, maybe_session_argument, more_help
-from client.plain import open_terminal
+from client.terminal import open_terminal
 
 
 @click.command(
@@ -16,13 +16,12 @@ from client.plain import open_terminal
     )
 )
 @maybe_session_argument
-@click.option("--plain", is_flag=True, help="Line by line, for pipes and screen readers; so far the only terminal.")
+@click.option("--plain", is_flag=True, help="Line by line, for pipes, dumb terminals and screen readers.")
 @home_option
 @click.pass_context
-def command(context: click.Context, *, name: str | None = None, plain: bool = True) -> None:
+def command(context: click.Context, *, name: str | None = None, plain: bool = False) -> None:
     """Open the terminal on session NAME, the one used last, or a new one.
 
     Starts the coordinator when none runs. The first run needs no key and no question: it downloads the embedded model.
     """
-    del plain
-    run(open_terminal(home_of(context), name))
+    run(open_terminal(home_of(context), name, is_plain=plain))

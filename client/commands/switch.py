@@ -7,7 +7,7 @@ import click
 from client.asking import connected
 from client.commands.common import home_of, run, show_session
 from client.options import home_option, json_option, more_help, session_argument
-from client.plain import open_terminal
+from client.terminal import open_terminal
 from protocol import messages as m
 from protocol.paths import Home
 from protocol.views import SessionView
