@@ -5,6 +5,7 @@ r"""Files in a prompt: which words name one, and how its text stands in the prom
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +67,7 @@ def image_type(data: bytes) -> ImageType | None:
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def with_files(text: str, files: list[tuple[str, str | Image]]) -> str:
+def with_files(text: str, files: Sequence[tuple[str, str | Image]]) -> str:
     """Return a prompt with the text of files behind it, each under its name and in a fence that it cannot close.
 
     Of an image there is a line that says so, with the beginning of its SHA-256.
