@@ -1,7 +1,8 @@
 """The product's packages under names that nobody else has: ``_house.client`` and ``_house.protocol``.
 
 They lie beside this package under names so common that a program may have its own of the same (ADR 11). A second copy
-of them is imported here, in which ``import client`` and ``import protocol`` mean these, so neither side sees the other's.
+of them is imported here, in which ``import client`` and ``import protocol`` mean these, and neither side sees what is
+the other's.
 """
 
 import builtins

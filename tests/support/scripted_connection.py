@@ -4,7 +4,7 @@ For tests of the screen alone; what crosses a socket is tested with the real one
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
@@ -131,8 +131,12 @@ class ScriptedConnection:
             raise RemoteError("session.unknown", f"There is no session {name!r}.", "`chat-coord sessions` lists them.")
         return found
 
-    async def submit(self, session: str, text: str, idem: str, *, follow: bool) -> m.Ack:
-        order = m.Submit(request=self.number(), session=session, idem=idem, text=text, follow=follow)
+    async def submit(
+        self, session: str, text: str, idem: str, *, follow: bool, images: Sequence[m.Image] = ()
+    ) -> m.Ack:
+        order = m.Submit(
+            request=self.number(), session=session, idem=idem, text=text, follow=follow, images=list(images)
+        )
         await asyncio.sleep(self.delay_s)
         self.asked.append(order)
         if m.Submit in self.refuses:

@@ -82,7 +82,10 @@ def test_what_is_read_is_what_psutil_reads(grows):
     grows.say("20")
     ours, theirs = monitor.read(grows.pid), psutil.Process(grows.pid).memory_full_info()
 
-    assert (ours.rss, ours.uss, ours.pss, ours.swap) == (theirs.rss, theirs.uss, theirs.pss, theirs.swap)
+    # What others map of the same files changes between the two looks.
+    assert (ours.rss, ours.swap) == (theirs.rss, theirs.swap)
+    assert ours.uss == pytest.approx(theirs.uss, rel=0.02)
+    assert ours.pss == pytest.approx(theirs.pss, rel=0.02)
     assert monitor.rss_bytes(grows.pid) == theirs.rss
     assert ours.uss > 20 * MIB
 
