@@ -223,7 +223,7 @@ class Disk:
             return ev.Outcome()
         return self._new_prompt(session, change.idem, last.text, has_images=last.has_images)
 
-    def _new_prompt(self, session: Stored, idem: str, text: str, *, has_images: bool) -> ev.Outcome:
+    def _new_prompt(self, session: Stored, idem: str, text: str, *, has_images: bool = False) -> ev.Outcome:
         row = Row(len(session.rows) + 1, text, idem=idem, has_images=has_images)
         session.rows.append(row)
         session.idems[idem] = session.unanswered[row.seq] = row

@@ -264,7 +264,8 @@ class Worker:
     def _learn(self, rows: list[HistoryRow]) -> None:
         """Keep the prompts that are over, with how."""
         replies = {row.reply_to: row.text for row in rows if row.reply_to is not None}
-        new = [[row.seq, replies[row.seq]] for row in rows if row.seq in replies]
+        known = {seq for seq, _ in self._known}  # a page may come twice
+        new = [[row.seq, replies[row.seq]] for row in rows if row.seq in replies and row.seq not in known]
         self._known = sorted([*self._known, *new])
 
     def _on_snapshot_wanted(self, wanted: m.SnapshotWanted) -> None:
