@@ -157,7 +157,9 @@ def ids_with_logs(home: Home, prefix: str) -> list[str]:
 
 
 def _paths(home: Home) -> Iterator[Path]:
-    return (path for path in home.logs.glob("*.jsonl"))
+    """Yield the files of sessions; a worker that had nothing to tell has only that of its standard error."""
+    yield from home.logs.glob("*.jsonl")
+    yield from (path for path in home.logs.glob("*.stderr") if path.stem != "coordinator")
 
 
 def entry_text(entry: Entry, known: str | None = None) -> str:

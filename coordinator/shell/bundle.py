@@ -155,8 +155,9 @@ def _logs(home: Home) -> list[Path]:
     """Return the logs of what all share, and of those sessions that were busy last."""
     shared = [home.coordinator_log, *(home.logs / name for name in ("coordinator.stderr", "zygote.log"))]
     shared += sorted(home.logs.glob("model-*.log"))
-    own = sorted(home.logs.glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)[:SESSIONS]
-    errors = [path.with_suffix(".stderr") for path in own]
+    said = [path for path in home.logs.glob("*.stderr") if path.stem != "coordinator"]
+    errors = sorted(said, key=lambda path: path.stat().st_mtime, reverse=True)[:SESSIONS]
+    own = [path.with_suffix(".jsonl") for path in errors]
     return [path for path in (*shared, *own, *errors) if path.is_file()]
 
 

@@ -118,7 +118,7 @@ def processes(home: Home) -> Check:
 
 def _is_left(home: Home, found: trees.Found) -> bool:
     session = found.mark.rpartition("-")[0]
-    if not session.isalnum() or not (home.logs / f"{session}.jsonl").exists():
+    if not session.isalnum() or not any(home.logs.glob(f"{session}.*")):
         return False  # it has no mark, or that of another home
     parent: int | None = found.pid
     while parent is not None and parent > 1:
