@@ -299,14 +299,9 @@ class AsyncSession:
         return await self._order(lambda n: m.Close(request=n, session=self.id))
 
     async def delete(self) -> None:
-        """Remove it with its history, for ever; closed or asleep.
-
-        Raises:
-            Error: session.busy: it has a worker.
-        """
+        """End it, and remove it with its history, for ever."""
         with own_errors():
-            connection = await self._link.ready()
-            await connection.ask(m.Delete(request=connection.number(), session=self.id), m.Done)
+            await self._link.exchange.remove(self.id)
 
     async def _order(self, order: Callable[[int], m.Request]) -> SessionInfo:
         return self._now(await self._link.ask_session(order))

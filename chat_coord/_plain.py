@@ -208,5 +208,5 @@ class Session:
         return self._loop.run(self._async.close())
 
     def delete(self) -> None:
-        """Remove it with its history, for ever."""
+        """End it, and remove it with its history, for ever."""
         self._loop.run(self._async.delete())

@@ -23,7 +23,7 @@ from protocol.views import AskView, SessionView
 
 # What a line keeps for its consumer; beyond it pieces are dropped.
 LINE_MESSAGES = 1_000
-# How long a cancel waits for a worker that is just starting.
+# How long a worker is waited for, that is just starting or on its way out.
 READY_S = 20.0
 READY_LOOK_S = 0.05
 # What a turn shows as it goes: that its prompt is committed, text, a question and its end, a tool, the committed reply.
@@ -171,6 +171,25 @@ class Exchange:
             except RemoteError as error:
                 if error.remote_code != "turn.not_ready" or time.monotonic() > deadline_s:
                     raise
+            await asyncio.sleep(READY_LOOK_S)
+
+    async def remove(self, session: str) -> None:
+        """End a session, by its id, and remove it with its history.
+
+        Raises:
+            RemoteError: there is none, or it does not end.
+        """
+        connection = await self.ready()
+        await connection.ask(m.Close(request=connection.number(), session=session), m.SessionAnswer)
+        deadline_s = time.monotonic() + READY_S
+        while True:
+            try:
+                await connection.ask(m.Delete(request=connection.number(), session=session), m.Done)
+            except RemoteError as error:
+                if error.remote_code != "session.busy" or time.monotonic() > deadline_s:
+                    raise
+            else:
+                return
             await asyncio.sleep(READY_LOOK_S)
 
     async def changes(self) -> AsyncGenerator[m.Changed, None]:

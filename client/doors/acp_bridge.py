@@ -190,10 +190,9 @@ class Bridge:
     async def delete_session(self, session_id: str, **_: Any) -> DeleteSessionResponse:
         """Remove a session with its history."""
         with _own_errors():
-            connection = await self._opening.ready()
-            session = await self._find(connection, session_id)
-            await connection.ask(m.Close(request=connection.number(), session=session.id), m.SessionAnswer)
-            await connection.ask(m.Delete(request=connection.number(), session=session.id), m.Done)
+            exchange = await self._opening.exchange()
+            session = await self._find(await exchange.ready(), session_id)
+            await exchange.remove(session.id)
         return DeleteSessionResponse()
 
     async def set_config_option(

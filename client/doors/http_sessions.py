@@ -82,10 +82,7 @@ class Sessions:
 
     async def delete(self, request: Request) -> Response:
         """End a session and remove it with its history."""
-        session = await self._find(request)
-        connection = await self._exchange.ready()
-        await connection.ask(m.Close(request=connection.number(), session=session.id), m.SessionAnswer)
-        await connection.ask(m.Delete(request=connection.number(), session=session.id), m.Done)
+        await self._exchange.remove((await self._find(request)).id)
         return Response(status_code=204)
 
     async def close(self, request: Request) -> Response:

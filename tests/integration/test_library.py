@@ -100,3 +100,5 @@ def test_who_waits_too_long_is_told_and_can_wait_on_and_cancel(product: Product,
         assert session.wait("idle", timeout_s=20).work == "idle"
         assert [m.stop_reason for m in session.history()] == [None, "cancelled"]
         assert session.history(after=session.history()[0].seq)[0].reply_to == reply.seq
+        session.delete()
+        assert coordinator.sessions(everything=True) == []
