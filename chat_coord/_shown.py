@@ -36,7 +36,7 @@ def own_errors() -> Iterator[None]:
 
 def ask(view: views.AskView) -> Ask:
     """Return an ask."""
-    return Ask(view.id, view.session, view.name, view.tool, tuple(view.argv), view.text, view.since)
+    return Ask(view.id, view.kind, view.session, view.name, view.tool, tuple(view.argv), view.text, view.since)
 
 
 def session(view: views.SessionView) -> SessionInfo:

@@ -8,9 +8,13 @@ Until = Literal["idle", "waiting", "done"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call of a tool that waits for a person's yes; ``text`` shows it whole, ``session`` is the session's id."""
+    """What waits for a person; ``text`` shows it whole, ``session`` is the session's id.
+
+    ``kind`` is approval (a call of a tool needs a yes) or question.
+    """
 
     id: str
+    kind: str
     session: str
     name: str
     tool: str

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from acp import Agent
 
 PROTOCOL_VERSION = 1
+# The kind of ask that a yes or a no answers.
+APPROVAL = "approval"
 # The commands that may be given are told so long after the answer that makes a session known.
 TELL_S = 0.01
 
@@ -375,6 +377,10 @@ class _Turn:
         await self._bridge.show(self._session, shapes.tool_begins(activity))
 
     async def _ask(self, ask: AskView) -> None:
+        if ask.kind != APPROVAL:  # the protocol's question has a yes and a no, and room for nothing else
+            text = f"\n[{ask.text}]\n[It waits for an answer: see `chat-coord inbox`.]\n"
+            await self._bridge.show(self._session, shapes.said(text))
+            return
         self._shown.setdefault(ask.tool, []).append(ask.id)
         await self._bridge.show(self._session, shapes.asked_start(ask))
         self._asks[ask.id] = asyncio.create_task(self._put_question(ask))
@@ -398,7 +404,7 @@ class _Turn:
         task = self._asks.pop(told.ask, None)
         if task is not None:
             task.cancel()
-        if told.outcome != "approved":
+        if told.outcome in {"denied", "cancelled"} and task is not None:
             await self._will_not_run(told.ask, f"{told.outcome} by {told.by}")
 
     async def _will_not_run(self, ask: str, why: str) -> None:

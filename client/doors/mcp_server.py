@@ -165,7 +165,7 @@ def _waiting(session: SessionView, said: list[str], ask: AskView | None) -> dict
     facts = {"is_over": False, "said_so_far": "".join(said), "state": session.display}
     if ask is None:
         return facts | {"next": "It goes on by itself; call wait."}
-    return facts | {"asks_a_person": ask.text, "next": f"A person must answer: chat-coord approve {ask.id}. Call wait."}
+    return facts | {"asks_a_person": ask.text, "next": "A person must answer, see `chat-coord inbox`. Call wait."}
 
 
 @contextlib.contextmanager
