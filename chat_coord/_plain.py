@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from chat_coord._async import AsyncCoordinator, AsyncSession
+from chat_coord.errors import Error
 from chat_coord.types import Ask, Change, Event, Message, Reply, SessionInfo, Until
 
 T = TypeVar("T")
@@ -22,7 +23,14 @@ class _Loop:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; when the caller is interrupted, so is it."""
+        """Run a coroutine to its end; when the caller is interrupted, so is it.
+
+        Raises:
+            Error: the coordinator was closed.
+        """
+        if self._loop.is_closed():
+            coroutine.close()
+            raise Error("library.closed", "This coordinator is not open.", "Use it inside of a with statement.")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -39,7 +47,8 @@ class _Loop:
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(items.aclose())
+            if not self._loop.is_closed():
+                self.run(items.aclose())
 
     def stop(self) -> None:
         """End the loop and its thread."""
@@ -69,15 +78,17 @@ class Coordinator:
             self._loop.run(self._async.__aenter__())
         except BaseException:
             self._loop.stop()
+            self._loop = None
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._loop is not None:
-            self._loop.run(self._async.__aexit__(kind, error, trace))
-            self._loop.stop()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.run(self._async.__aexit__(kind, error, trace))
+            loop.stop()
 
     def new(
         self,
@@ -137,7 +148,7 @@ class Coordinator:
     @property
     def _open(self) -> _Loop:
         if self._loop is None:
-            raise RuntimeError("Use it inside of a with statement.")
+            raise Error("library.closed", "This coordinator is not open.", "Use it inside of a with statement.")
         return self._loop
 
 

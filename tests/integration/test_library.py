@@ -102,3 +102,10 @@ def test_who_waits_too_long_is_told_and_can_wait_on_and_cancel(product: Product,
         assert session.history(after=session.history()[0].seq)[0].reply_to == reply.seq
         session.delete()
         assert coordinator.sessions(everything=True) == []
+        left = coordinator.new("b").stream("hello")
+        next(left)
+    for use in (coordinator.inbox, session.refresh):
+        with pytest.raises(chat_coord.Error) as closed:
+            use()
+        assert closed.value.code == "library.closed"
+    left.close()

@@ -2,6 +2,9 @@
 
 import sys
 
+import pytest
+
+from client.doors.extra import NEEDS, ExtraMissing, require
 from coordinator.shell.checkup import _libraries
 from protocol import extras
 from protocol.settings import ModelSettings, Settings
@@ -32,3 +35,14 @@ def test_the_checkup_names_an_extra_that_is_configured_and_missing(monkeypatch):
     assert _libraries(Settings()).ok
     assert not _libraries(CLAUDE).ok
     assert "thing[anthropic]" in _libraries(CLAUDE).fix
+
+
+def test_a_door_without_its_library_says_what_brings_it(monkeypatch):
+    require("acp")
+
+    monkeypatch.setitem(NEEDS, "acp", (("acp", "not_there_at_all"), ("thing>=1",)))
+
+    with pytest.raises(ExtraMissing) as missing:
+        require("acp")
+    assert "not_there_at_all" in missing.value.message
+    assert missing.value.hint == f"Run: {sys.executable} -m pip install 'thing>=1'"
