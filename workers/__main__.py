@@ -12,13 +12,13 @@ from protocol import failpoints
 from protocol.codec import Decoder
 from protocol.launch import Fork
 from workers.child import become
-from workers.shell.title import set_title
+from workers.shell.title import NOBODY, set_title
 
 
 def main() -> None:
     """Read the order and become the worker; without an order, the coordinator is gone and nobody is needed."""
     failpoints.arm(os.environ)
-    set_title("a new worker")  # while the environment is whole: the place of the title is found through it
+    set_title(NOBODY)  # while the environment is whole: the place of the title is found through it
     order = sys.stdin.buffer.read()
     if order:
         decoder: Decoder[Fork] = Decoder(Fork)

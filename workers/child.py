@@ -14,7 +14,7 @@ from protocol.processes import adopt_orphans, kill_below, redirect_stdio
 from workers.models.pydantic_ai_adapter import PydanticAiModel
 from workers.shell import loop, stacks
 from workers.shell.kernel_limit import limit_own_data
-from workers.shell.title import set_title
+from workers.shell.title import NOBODY, set_title
 
 
 def wait_for_order(orders: socket.socket) -> NoReturn:
@@ -24,7 +24,7 @@ def wait_for_order(orders: socket.socket) -> NoReturn:
         orders: what one ``Fork`` comes from.
     """
     try:
-        set_title("a spare worker")
+        set_title(NOBODY)
         runner = asyncio.Runner()
         runner.get_loop()
         order = orders.recv(DATAGRAM_BYTES)

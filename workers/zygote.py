@@ -47,9 +47,10 @@ from workers.tools.mcp_servers import import_mcp  # noqa: E402
 from workers.tools.offered import OFFERED  # noqa: E402
 
 # So many workers are forked before anybody needs them: a fork of this much memory and a loop take 5 ms of the 12 until
-# a session answers. They are made when nothing was asked for a while; a crowd that comes at once is forked as it comes.
+# a session answers. Each is made when nothing was asked for a while, soon when it is the only one; a crowd that comes at
+# once is forked as it comes.
 SPARES = 2
-STOCK_AFTER_S = 0.01
+STOCK_FIRST_S, STOCK_MORE_S = 0.003, 0.01
 # The first descriptor behind the standard ones.
 FIRST = 3
 # Orphans below orphans come up one by one; so many times it is looked, a millisecond apart, before a death is reported.
@@ -109,8 +110,8 @@ class Zygote:
         """Wait for requests and for the ends of children."""
         self._selector.register(self._channel, selectors.EVENT_READ)
         while True:
-            wait_s = STOCK_AFTER_S if len(self._spares) < self._spares_wanted else None
-            ready = self._selector.select(wait_s)
+            wait_s = STOCK_MORE_S if self._spares else STOCK_FIRST_S
+            ready = self._selector.select(wait_s if len(self._spares) < self._spares_wanted else None)
             if not ready:
                 self._stock()
             for key, _ in ready:
