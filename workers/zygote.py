@@ -47,8 +47,8 @@ from workers.tools.mcp_servers import import_mcp  # noqa: E402
 from workers.tools.offered import OFFERED  # noqa: E402
 
 # So many workers are forked before anybody needs them: a fork of this much memory and a loop take 5 ms of the 12 until
-# a session answers. Each is made when nothing was asked for a while, soon when it is the only one; a crowd that comes at
-# once is forked as it comes.
+# a session answers. Each is made when nothing was asked for a while, the only one sooner; a crowd that comes at once is
+# forked as it comes.
 SPARES = 2
 STOCK_FIRST_S, STOCK_MORE_S = 0.003, 0.01
 # The first descriptor behind the standard ones.

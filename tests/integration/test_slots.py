@@ -64,4 +64,5 @@ def test_of_fifty_creates_at_once_exactly_as_many_as_there_are_slots_get_a_worke
 
 def _workers(product: Product) -> list[int]:
     ours = our_processes(product.home.parent)
-    return sorted(pid for pid, title in ours.items() if title.split(": ")[1] not in {"coordinator", "zygote", "a new worker"})
+    others = {"coordinator", "zygote", "a new worker"}
+    return sorted(pid for pid, title in ours.items() if title.split(": ")[1] not in others)
