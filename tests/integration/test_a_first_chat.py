@@ -65,6 +65,7 @@ def test_a_prompt_is_answered_with_everything_a_script_needs(product: Product):
         "queued_ms",
         "first_piece_ms",
         "duration_ms",
+        "left_out",
     }
     assert (answer["seq"], answer["reply"], answer["stop_reason"]) == (1, "<hello>", "completed")
     assert answer["usage"] == {"input_tokens": 20, "output_tokens": 7}

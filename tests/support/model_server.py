@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# How the question for a session's name ends.
+NAMING = "Name this conversation."
+
 
 @dataclass
 class Call:
@@ -75,6 +78,11 @@ class ModelServer:
 
     def calls_of(self, prompt: str) -> list[Call]:
         return [call for call in self.calls if call.prompt == prompt]
+
+    @property
+    def chats(self) -> list[Call]:
+        """The requests that are not about a name."""
+        return [call for call in self.calls if not call.prompt.endswith(NAMING)]
 
     @property
     def at_once(self) -> int:
@@ -179,7 +187,7 @@ class ModelServer:
 
     def _pieces(self, word: str, rest: str, call: Call):
         """Yield the pieces of the reply."""
-        if self.name is not None and call.prompt.endswith("Name this conversation."):
+        if self.name is not None and call.prompt.endswith(NAMING):
             yield self.name
         elif word == "count":  # count N TAG: N numbered pieces, slowly, each with the tag
             number, _, tag = rest.partition(" ")

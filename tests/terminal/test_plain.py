@@ -170,7 +170,7 @@ def test_a_line_that_is_too_long_is_refused_whole_and_no_piece_of_it_is_sent_or_
     sizes = [len(filler), 262_145, len(filler)]
     complaints = [line for line in done.stderr.splitlines() if not line.startswith("Hint: ")]
     assert complaints == [f"The prompt has {size} bytes; 262144 are allowed." for size in sizes]
-    assert [len(call.prompt) for call in model.calls] == [5, 262_144]
+    assert [len(call.prompt) for call in model.chats] == [5, 262_144]
 
 
 def test_a_line_that_the_terminal_cut_is_not_sent(terminal: pexpect.spawn, model: ModelServer):
@@ -184,4 +184,4 @@ def test_a_line_that_the_terminal_cut_is_not_sent(terminal: pexpect.spawn, model
     terminal.sendline("/quit")
     terminal.expect(pexpect.EOF)
 
-    assert [len(call.prompt) for call in model.calls] == [4_000]
+    assert [len(call.prompt) for call in model.chats] == [4_000]

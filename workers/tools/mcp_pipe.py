@@ -22,7 +22,7 @@ from workers.tools.files import ToolFailed
 LINE_BYTES = 4 << 20
 # What it may say between two requests.
 SAID_BYTES = 16 << 20
-SAID_MESSAGES = 5_000
+SAID_MESSAGES = 2_000
 # Of what it writes to standard error, the end is kept for whoever wants to know why it ended.
 STDERR_BYTES = 1_000
 READ_BYTES = 64 << 10
