@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,8 @@ def call(number: object, name: str, arguments: dict) -> None:
 
 def main() -> None:
     wrong = sys.argv[1] if len(sys.argv) > 1 else ""
+    if wrong == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if wrong == "mute":
         time.sleep(600)
     if wrong == "dead":

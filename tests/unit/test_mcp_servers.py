@@ -140,7 +140,7 @@ def test_what_a_command_gets_is_the_sessions_environment_without_keys_and_its_ow
 
     with_pipe(McpServer(name="one", command=[sys.executable, SERVER], secrets={"OWN_KEY": "k"}, rule=ASK), look)
 
-    assert seen == ["(not set)", "yes", "k", "s.1.mcp-one"]
+    assert seen == ["(not set)", "yes", "k", "s.1.mcp-one-1"]
 
 
 # ---- over HTTP
@@ -293,3 +293,23 @@ def test_a_table_that_cannot_be_is_refused_with_its_key(name: str, table: dict, 
         settings_of("config.toml", {"mcp": {name: table}}, {})
 
     assert said in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_the_next_start_is_not_ended_with_the_one_before_which_takes_its_time():
+    server = McpServer(name="one", command=[sys.executable, SERVER, "deaf"], rule=ASK)
+
+    async def play(servers: Servers) -> None:
+        for text in ("first", "second"):
+            await servers.open([server])
+            connection = servers.tools()["one__echo"].connection
+
+            assert await connection.call("echo", {"text": text}, 5.0) == text
+
+            with pytest.raises(ToolFailed, match=r"longer than 0\.2 s"):
+                await connection.call("misbehave", {"how": "hang"}, 0.2)
+        await servers.open([server])
+        await asyncio.sleep(1.5)  # longer than from SIGTERM to SIGKILL
+
+        assert await servers.tools()["one__echo"].connection.call("echo", {"text": "third"}, 5.0) == "third"
+
+    with_pipe(server, play)

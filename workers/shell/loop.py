@@ -637,6 +637,8 @@ class Worker:
             answered = await asyncio.wait_for(asking, NAMING_S)
         except (ModelFailed, TimeoutError) as failure:
             log.info("no name", extra={"reason": str(failure)})
+        except Exception:
+            log.exception("no name")
         else:
             text = cut("".join(said), NAME_BYTES)
             self._send(m.NameGiven(session=self._session, epoch=self._epoch, text=text, usage=answered.usage))

@@ -46,6 +46,7 @@ class Connection:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep())
         self._why: str | None = None
+        self._is_ending = False
         self.tools: list[Listed] = []
 
     @property
@@ -78,7 +79,9 @@ class Connection:
         """Begin to end it."""
         self._why = self._why or "it was ended"
         self._over.set()
-        self._keeper.cancel()
+        if not self._is_ending:  # a second time would interrupt the end itself, which goes on behind the next server
+            self._is_ending = True
+            self._keeper.cancel()
 
     async def close(self) -> None:
         """End it; what its command started is gone then."""
@@ -196,7 +199,7 @@ class _Body(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._inner:
             try:
-                self._flood.count(len(piece), 0)
+                self._flood.count(len(piece), piece.count(b"\n\n"))  # events of a stream end so
             except Flooded as error:
                 raise httpx2.RemoteProtocolError(str(error)) from error
             yield piece

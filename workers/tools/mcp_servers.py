@@ -126,6 +126,7 @@ class Servers:
         self._mark = mark
         self._connect = connect
         self._known: dict[str, Known] = {}
+        self._starts = 0
 
     async def open(self, wanted: list[McpServer]) -> dict[str, str]:
         """Start what is not there yet; return why some cannot be used, by name."""
@@ -170,7 +171,8 @@ class Servers:
             except ImportError as error:
                 text = f"the package for MCP is not installed ({error}): `{how_to_install(MCP)}`, `chat-coord restart`"
                 raise ToolFailed(text) from error
-        mark = f"{self._mark}.mcp-{server.name}"
+        self._starts += 1  # what is known by its mark is of this start alone
+        mark = f"{self._mark}.mcp-{server.name}-{self._starts}"
         env = scrubbed(os.environ, mark) | server.secrets | {TOOL_MARK: mark}
         assert self._connect is not None  # noqa: S101 - made above
         return self._connect(server, self._cwd, env, mark)
