@@ -20,8 +20,9 @@ from protocol.launch import EXIT_NO_MEMORY
 from protocol.messages import ToolEnded
 from protocol.views import Memory, MemoryPoint, StatusMemory, TreeMemory
 
-# Readings kept of each worker that lives, so far apart: ten minutes.
-HISTORY, HISTORY_S = 120, 5.0
+# Readings kept of each worker that lives, so far apart: ten minutes. One that moved by so much is kept in any case: a
+# leak that is over within ten seconds must be seen too.
+HISTORY, HISTORY_S, HISTORY_BYTES = 120, 5.0, 8 << 20
 # A session that was just used is probably used again: for so long it is not hibernated for its size alone.
 SETTLED_S = 2.0
 # A SIGKILL that nobody here sent, to a process that was larger than this, may be the kernel's out-of-memory killer.
@@ -56,8 +57,10 @@ def _remember(world: World, session: Session, now_s: float) -> None:
     if session.history is None:
         session.history = deque(maxlen=HISTORY)
     at = world.wall_s(now_s)
-    if session.history and 0 <= at - session.history[-1].at < HISTORY_S:
-        return
+    if session.history:
+        last = session.history[-1]
+        if 0 <= at - last.at < HISTORY_S and abs(memory.uss_bytes - last.uss_bytes) < HISTORY_BYTES:
+            return
     point = MemoryPoint(
         at=at, rss_bytes=memory.rss_bytes, uss_bytes=memory.uss_bytes, tree_uss_bytes=session.tree.tree_uss_bytes
     )

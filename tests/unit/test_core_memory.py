@@ -439,6 +439,16 @@ def test_what_was_read_of_a_worker_is_kept_for_plots_so_long_and_no_longer():
     assert (session.history, session.memory, session.tree) == (None, Memory(), TreeMemory())
 
 
+def test_a_reading_that_moved_far_is_kept_at_once_so_that_a_leak_is_seen_before_it_is_over():
+    world = Simulated()
+    a = world.new("a")
+    for size in (10, 11, 70, 130, 131):
+        world.now_s += 1
+        read(world, a, size * MIB)
+
+    assert [point.uss_bytes // MIB for point in world.world.sessions[a].history] == [10, 70, 130]
+
+
 def test_a_drain_is_not_disturbed_by_want_of_memory():
     world, (a, _, _) = three()
     world.submit("a", "one")
