@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.acpx import find_acpx
 from tests.support.model_server import ModelServer
-from tests.support.product import COMMAND, TITLE, Product, wait_for
+from tests.support.product import COMMAND, Product, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -84,6 +84,7 @@ def left_of(product: Product) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, IndexError):
-            is_ours = process.cmdline()[0].startswith(TITLE)  # the coordinator and its workers stay
-            found += [process.pid] if mine in process.environ().items() and not is_ours else []
+            words = process.cmdline()  # the coordinator that it started stays
+            is_its = words[-1] == "acp" or any("acpx" in word for word in words)
+            found += [process.pid] if is_its and mine in process.environ().items() else []
     return found
