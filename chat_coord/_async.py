@@ -177,6 +177,15 @@ class AsyncCoordinator:
         with own_errors():
             await asking.decide(await self._link.ready(), ask, approve=False, why=why)
 
+    async def answer(self, ask: str, text: str) -> None:
+        """Answer a question.
+
+        Raises:
+            Error: it is none, somebody answered before, or there is none.
+        """
+        with own_errors():
+            await asking.decide(await self._link.ready(), ask, approve=True, answer=text)
+
     async def watch(self) -> AsyncGenerator[Change, None]:
         """Yield every change of state, for ever, also over restarts of the coordinator."""
         with own_errors():

@@ -141,6 +141,10 @@ class Coordinator:
         """Say no to an ask; the model is told why."""
         self._open.run(self._async.deny(ask, why))
 
+    def answer(self, ask: str, text: str) -> None:
+        """Answer a question."""
+        self._open.run(self._async.answer(ask, text))
+
     def watch(self) -> Iterator[Change]:
         """Yield every change of state, for ever."""
         return self._open.each(self._async.watch())

@@ -117,7 +117,7 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An ask of the turn waits no more: ``outcome`` is approved, denied or cancelled, ``by`` says by whom."""
+    """An ask of the turn waits no more: ``outcome`` is approved, answered, denied or cancelled, ``by`` says by whom."""
 
     ask: str
     outcome: str

@@ -7,7 +7,7 @@ turn, and what it lacks is added from the committed reply. One prompt for comman
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -114,13 +114,16 @@ class Exchange:
             if isinstance(pushed, Gone) and self._turns and self._home is not None and read_discovery(self._home):
                 self._start(self._home)  # one that leaves in order takes its address away, and turns have ended before
 
-    async def talk(self, session: str, text: str | None, idem: str) -> AsyncGenerator[Event, None]:
+    async def talk(
+        self, session: str, text: str | None, idem: str, images: Sequence[m.Image] = ()
+    ) -> AsyncGenerator[Event, None]:
         """Send a prompt, or run the last turn again when it is None; yield its Ack, what its turn shows, and its reply.
 
         Args:
             session: its id.
             text: the prompt.
             idem: the key that makes a resend harmless.
+            images: what the prompt says is with it.
 
         Raises:
             RemoteError: the prompt was refused.
@@ -128,7 +131,7 @@ class Exchange:
         begun_s = time.monotonic()
 
         def hand_over() -> Awaitable[m.Ack]:
-            return self.connection.submit_or_retry(session, text, idem, follow=True)
+            return self.connection.submit_or_retry(session, text, idem, follow=True, images=images)
 
         await self.ready()
         self._turns += 1

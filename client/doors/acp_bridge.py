@@ -44,6 +44,7 @@ from acp.utils import normalize_result, notify_model, request_model
 
 from client.asking import create, decide, get_session, search
 from client.connection import Connection
+from client.core.attaching import Prompt
 from client.doors import acp_shapes as shapes
 from client.doors.opening import Opening
 from client.doors.stdio import StdioTransport
@@ -110,7 +111,7 @@ class Bridge:
             agent_info=Implementation(name="chat-coord", title="chat-coord", version=__version__),
             agent_capabilities=AgentCapabilities(
                 load_session=True,
-                prompt_capabilities=PromptCapabilities(embedded_context=True),
+                prompt_capabilities=PromptCapabilities(embedded_context=True, image=True),
                 session_capabilities=SessionCapabilities(
                     list=SessionListCapabilities(),
                     delete=SessionDeleteCapabilities(),
@@ -221,7 +222,8 @@ class Bridge:
 
     async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> PromptResponse:
         """Run a turn and show it."""
-        text = shapes.prompt_text(prompt)
+        with _own_errors():
+            given = shapes.prompt_of(prompt)
         if session_id in self._running:
             raise RequestError(-32600, "A turn of this session runs already.", {"code": "session.busy"})
         turn = self._running[session_id] = _Turn(self, session_id)  # before all else: a cancel may come any time
@@ -229,11 +231,11 @@ class Bridge:
             with _own_errors():
                 exchange = await self._opening.exchange()
                 session = await self._find(await exchange.ready(), session_id)
-                command = shapes.command_of(text)
+                command = shapes.command_of(given.text)
                 if command is not None and command[0] != "retry":
                     await self.show(session.id, shapes.said(await self._obey(session, *command)))
                     return PromptResponse(stop_reason="end_turn")
-                answer = await turn.run(exchange, None if command else text)
+                answer = await turn.run(exchange, None if command else given)
         finally:
             del self._running[session_id]
             turn.over()
@@ -326,10 +328,11 @@ class _Turn:
         self._calls: dict[str, str] = {}
         self.is_cancelled = False
 
-    async def run(self, exchange: Exchange, text: str | None) -> Answer:
+    async def run(self, exchange: Exchange, prompt: Prompt | None) -> Answer:
         """Run it; None is the last one again."""
         self._exchange = exchange
-        talk = exchange.talk(self._session, text, new_id())
+        given = Prompt("") if prompt is None else prompt
+        talk = exchange.talk(self._session, None if prompt is None else given.text, new_id(), given.images)
         answer: Answer | None = None
         try:
             async with contextlib.aclosing(talk) as events:
@@ -365,6 +368,9 @@ class _Turn:
                 await self._exchange.cancel(self._session, seq)
 
     async def _show_tool(self, activity: m.ToolActivity) -> None:
+        if not activity.call:  # of no call, but of all: a server of tools is missing, for example
+            await self._bridge.show(self._session, shapes.said(f"[{activity.tool}: {activity.text}]\n"))
+            return
         call = self._calls.get(activity.call)
         if call is None and self._shown.get(activity.tool):
             call = self._calls[activity.call] = self._shown[activity.tool].pop(0)

@@ -1,5 +1,6 @@
 """From the words of the Agent Client Protocol to ours, and back."""
 
+import base64
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from acp.schema import (
     AvailableCommandsUpdate,
     ContentToolCallContent,
     EmbeddedResourceContentBlock,
+    ImageContentBlock,
     PermissionOption,
     ResourceContentBlock,
     SessionConfigOptionSelect,
@@ -26,10 +28,12 @@ from acp.schema import (
     UserMessageChunk,
 )
 
-from client.core.attaching import with_files
+from client.attachments import File, attach
+from client.core.attaching import Prompt, image_type
 from protocol import messages as m
 from protocol.errors import ChatCoordError, RemoteError
 from protocol.settings import Settings
+from protocol.terminal_safe import clean_line
 from protocol.views import SESSION_TYPES, AskView, HistoryRow, SessionView
 
 if TYPE_CHECKING:
@@ -71,23 +75,39 @@ def refusal(error: ChatCoordError) -> RequestError:
     return RequestError(-32603, error.message, facts)
 
 
-def prompt_text(blocks: Iterable[Any]) -> str:
-    """Return a prompt as one text, with the resources that came with it behind it.
+def prompt_of(blocks: Iterable[Any]) -> Prompt:
+    """Return a prompt, with the texts and pictures that came with it behind it.
 
     Raises:
-        RequestError: it has pictures or sounds, which were not offered.
+        RequestError: it has sounds or files of other kinds, which were not offered.
+        PromptTooLarge: it is over the bounds of every prompt.
     """
-    words, files = [], []
+    words: list[str] = []
+    files: list[File] = []
     for block in blocks:
         if isinstance(block, TextContentBlock):
             words.append(block.text)
         elif isinstance(block, ResourceContentBlock):
             words.append(f"{block.name} ({block.uri})")
         elif isinstance(block, EmbeddedResourceContentBlock) and isinstance(block.resource, TextResourceContents):
-            files.append((block.resource.uri, block.resource.text))
+            files.append((clean_line(block.resource.uri), block.resource.text))
+        elif isinstance(block, ImageContentBlock):
+            files.append((clean_line(block.uri or f"picture {len(files) + 1}"), _image(block)))
         else:
-            raise RequestError(-32602, f"A prompt may have text and resources of text, no {block.type}.", None)
-    return with_files("\n".join(words), files)
+            text = f"A prompt may have text, pictures, and resources of text, no {block.type}."
+            raise RequestError(-32602, text, None)
+    return attach("\n".join(words), files)
+
+
+def _image(block: ImageContentBlock) -> m.Image:
+    try:
+        data = base64.b64decode(block.data, validate=True)
+    except ValueError:
+        data = b""
+    kind = image_type(data)
+    if kind is None:
+        raise RequestError(-32602, "A picture must be PNG, JPEG, GIF or WebP, in base64.", None)
+    return m.Image(media_type=kind, data=data)
 
 
 def said(text: str) -> AgentMessageChunk:

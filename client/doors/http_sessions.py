@@ -139,7 +139,8 @@ class Sessions:
     async def decide(self, request: Request, body: w.Decision) -> Response:
         """Answer an ask."""
         connection = await self._exchange.ready()
-        decided = await decide(connection, request.path_params["ask"], approve=body.approve, why=body.why)
+        ask = request.path_params["ask"]
+        decided = await decide(connection, ask, approve=body.approve, why=body.why, answer=body.answer)
         return w.answer({"ask": decided.ask, "session": decided.session, "approved": decided.approved})
 
     async def changes(self, request: Request) -> Response:

@@ -67,10 +67,11 @@ class NewPrompt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a person says to an ask."""
+    """What a person says to an ask; a question gets an ``answer`` with its yes."""
 
     approve: bool
     why: str = ""
+    answer: str | None = None
 
 
 class Sessions(Struct, frozen=True, kw_only=True):

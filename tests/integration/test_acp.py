@@ -102,6 +102,13 @@ def test_the_first_answer_counts_and_one_from_elsewhere_is_one(product: Product,
 
             assert "not now" in one.heard(key)
             assert "[said" not in one.heard(key)
+            turn = asyncio.create_task(one.say(key, use("ask_person", question="Which colour?")))
+            await one.until(lambda: "[Which colour?]" in one.heard(key))
+            ask = (await asyncio.to_thread(product.json, "inbox"))[0]
+            await asyncio.to_thread(product.run, "answer", ask["id"], "blue")
+            assert (await turn).stop_reason == "end_turn"
+            assert "blue" in one.heard(key)
+            assert len(one.questions) == 1  # it has no yes and no no
             assert (await one.say(key, "hello")).stop_reason == "end_turn"
 
     asyncio.run(story())

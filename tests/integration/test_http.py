@@ -86,6 +86,13 @@ def test_asks_and_changes_are_told_and_answered(product: Product, model: ModelSe
             assert door.ask("POST", f"/asks/{ask['id']}", {"approve": True})[1]["approved"] is True
             assert door.ask("POST", f"/asks/{ask['id']}", {"approve": True})[1]["error"]["code"] == "ask.resolved"
             asking.join(30)
+            wish = {"text": use("ask_person", question="Which colour?"), "wait": False}
+            assert door.ask("POST", "/sessions/a/prompts", wish)[0] == 202
+            question = wait_for(lambda: door.ask("GET", "/asks")[1]["asks"])[0]
+            assert door.ask("POST", f"/asks/{question['id']}", {"approve": True})[0] == 409
+            assert door.ask("POST", f"/asks/{question['id']}", {"approve": True, "answer": "blue"})[0] == 200
+            wait_for(lambda: door.ask("GET", "/sessions/a")[1]["unanswered"] == 0)
+            assert "blue" in door.ask("GET", "/sessions/a/messages")[1]["messages"][-1]["text"]
             heard = follows.recv(65536)
 
     kinds = [kind for kind, _ in events(got[0])]

@@ -1,5 +1,6 @@
 """The Python library, as a program uses it that has packages named `client` and `protocol` of its own."""
 
+import json
 import os
 import re
 import signal
@@ -100,6 +101,13 @@ def test_who_waits_too_long_is_told_and_can_wait_on_and_cancel(product: Product,
         assert session.wait("idle", timeout_s=20).work == "idle"
         assert [m.stop_reason for m in session.history()] == [None, "cancelled"]
         assert session.history(after=session.history()[0].seq)[0].reply_to == reply.seq
+        wish = {"tool": "ask_person", "arguments": {"question": "Which colour?"}}
+        for event in session.stream(f"use {json.dumps(wish)}"):
+            if isinstance(event, chat_coord.Ask):
+                assert (event.kind, event.text) == ("question", "Which colour?")
+                coordinator.answer(event.id, "blue")
+        assert isinstance(event, chat_coord.Reply)
+        assert "blue" in event.text
         session.delete()
         assert coordinator.sessions(everything=True) == []
         left = coordinator.new("b").stream("hello")

@@ -1,21 +1,28 @@
 """What doors promise to slow and silent peers, and the words that they translate."""
 
 import asyncio
+import base64
 import os
 
 import pytest
 from acp import RequestError
-from acp.schema import BlobResourceContents, EmbeddedResourceContentBlock, ResourceContentBlock, TextContentBlock
+from acp.schema import (
+    BlobResourceContents,
+    EmbeddedResourceContentBlock,
+    ImageContentBlock,
+    ResourceContentBlock,
+    TextContentBlock,
+)
 
 from client.connection import Back, Gone
 from client.doors import http_sessions
-from client.doors.acp_shapes import command_of, prompt_text, refusal
+from client.doors.acp_shapes import command_of, prompt_of, refusal
 from client.doors.http_app import token_of
 from client.doors.http_words import refused
 from client.doors.stdio import LINE_BYTES, StdioTransport
 from client.talking import LINE_MESSAGES, Line
 from protocol import messages as m
-from protocol.errors import CoordinatorAbsent, HomeUnsafe, RemoteError, ValueIllegal
+from protocol.errors import CoordinatorAbsent, HomeUnsafe, PromptTooLarge, RemoteError, ValueIllegal
 from protocol.paths import Home
 from protocol.views import Usage
 
@@ -94,13 +101,20 @@ def test_a_message_without_an_end_takes_no_more_memory_than_its_bound():
     assert b"-32600" in complaint
 
 
-def test_a_prompt_is_its_text_and_the_texts_that_came_with_it():
+def test_a_prompt_is_its_text_with_the_texts_and_pictures_that_came_with_it():
     blob = EmbeddedResourceContentBlock(type="resource", resource=BlobResourceContents(uri="file:///b", blob="AA=="))
     link = ResourceContentBlock(type="resource_link", name="a.py", uri="file:///a.py")
+    data = b"\x89PNG\r\n\x1a\n" + b"x" * 20
+    picture = ImageContentBlock(type="image", data=base64.b64encode(data).decode(), mime_type="image/png")
+    prompt = prompt_of([TextContentBlock(type="text", text="look"), link, picture])
 
-    assert prompt_text([TextContentBlock(type="text", text="look"), link]) == "look\na.py (file:///a.py)"
-    with pytest.raises(RequestError):
-        prompt_text([blob])
+    assert prompt.text.startswith("look\na.py (file:///a.py)\n\n[image picture 1: image/png, 28 bytes, ")
+    assert [image.data for image in prompt.images] == [data]
+    for wrong in (blob, ImageContentBlock(type="image", data="AA==", mime_type="image/png")):
+        with pytest.raises(RequestError):
+            prompt_of([wrong])
+    with pytest.raises(PromptTooLarge):
+        prompt_of([picture.model_copy(update={"uri": str(n)}) for n in range(9)])
 
 
 def test_only_known_words_behind_a_slash_are_commands():
