@@ -21,6 +21,7 @@ ROWS = {
     "stream": "pieces per second",
     "ack": "a prompt up to its acknowledgement with 50 sessions",
     "command_line": "the start of the command line",
+    "switch": "the full-screen terminal: another session is shown, and what five streams cost",
     "crash": "from SIGKILL to the news, and to serving again",
     "hibernate": "sessions put to sleep and woken",
     "restart": "the coordinator replaced, until every worker is back",

@@ -1,6 +1,7 @@
 """A scripted model on loopback, as a process of its own: it speaks enough of the OpenAI protocol to stream a reply.
 
-The prompt is the script: ``say N TEXT`` streams TEXT N times, each in a chunk of its own, as fast as it can. Anything
+The prompt is the script: ``say N TEXT`` streams TEXT N times, each in a chunk of its own, as fast as it can, ``drip N
+TEXT`` does so a hundred times a second. Anything
 else is answered with one short chunk. Chunks are rendered once and written in blocks, so that the server is not what
 is measured.
 """
@@ -13,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator
 
 CHUNKS_PER_WRITE = 64
+DRIP_S = 0.01
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 
@@ -31,14 +33,17 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         length = re.search(r"content-length: *(\d+)", head, re.IGNORECASE)
         body = json.loads(await reader.readexactly(int(length.group(1)) if length else 0))
         words = str(body["messages"][-1]["content"]).split(" ")
-        is_script = len(words) == 3 and words[0] == "say"
+        is_script = len(words) == 3 and words[0] in {"say", "drip"}
+        is_slow = is_script and words[0] == "drip"
         number, piece = (int(words[1]), words[2]) if is_script else (1, "ok")
         writer.write(HEAD)
         left, one = number, _text(piece)
         while left > 0:
-            writer.write(one * min(left, CHUNKS_PER_WRITE))
-            left -= CHUNKS_PER_WRITE
+            writer.write(one * (1 if is_slow else min(left, CHUNKS_PER_WRITE)))
+            left -= 1 if is_slow else CHUNKS_PER_WRITE
             await writer.drain()
+            if is_slow:
+                await asyncio.sleep(DRIP_S)
         usage = {"prompt_tokens": 1, "completion_tokens": number, "total_tokens": number + 1}
         writer.write(_chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
         writer.write(_chunk({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")

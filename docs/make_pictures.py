@@ -58,7 +58,7 @@ def scene() -> ScriptedConnection:
         a_session("review-of-pr-17", 3, type="review", unread=True, display="unread", waiting_since=NOW - 340),
         a_session("release-notes", 4, id="release", work="requires_action", display="requires_action", ask=second,
                   waiting_since=NOW - 12),
-        a_session("planning", 5, type="planning", last_active_at=NOW - 700),
+        a_session("roadmap", 5, type="planning", last_active_at=NOW - 700),
         a_session("last-week", 6, display="hibernated", residency="hibernated", last_active_at=NOW - 500_000),
     ]  # fmt: skip
     found = ScriptedConnection(sessions, {"research": a_turn(1, PROMPT, REPLY)})

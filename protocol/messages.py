@@ -418,7 +418,8 @@ class SessionsAnswer(Message, frozen=True):
 class Attached(Message, frozen=True):
     """The session is looked at. ``text`` is what its running turn has said so far, in ``pieces`` pieces.
 
-    ``draft`` is the prompt that a person began and did not send.
+    ``draft`` is the prompt that a person began and did not send; ``dropped`` counts the bytes of what was said that
+    were not kept (``buffer_size_bytes``) or do not fit into the answer.
     """
 
     request: int
@@ -427,6 +428,7 @@ class Attached(Message, frozen=True):
     pieces: int = 0
     text: str = ""
     draft: str = ""
+    dropped: int = 0
 
 
 class Ack(Message, frozen=True):

@@ -15,6 +15,7 @@ from protocol.views import HistoryRow
 # A longer reply is shown from its end.
 SHOWN_BYTES = 256 << 10
 CUT_MARK = "[… {left} characters before this are not shown here; `chat-coord history` and /export have them]\n\n"
+DROPPED_MARK = "[… {dropped} bytes of this reply were dropped while nobody looked; at its end it is shown whole]\n\n"
 LAST = 1 << 60
 
 Kind = Literal["you", "model", "note", "ask", "problem"]
@@ -101,9 +102,11 @@ class Record:
 
     # ---- the reply that grows
 
-    def begin(self, turn_id: str, seq: int, pieces: int, text: str) -> None:
-        """Take over what a running turn has said so far."""
+    def begin(self, turn_id: str, seq: int, pieces: int, text: str, dropped: int = 0) -> None:
+        """Take over what a running turn has said so far; of that, so many bytes were dropped."""
         growing = self._grow(turn_id, seq)
+        if dropped:
+            text = DROPPED_MARK.format(dropped=dropped) + text
         growing.text, growing.done, growing.version = text, 0, growing.version + 1
         self._next = pieces
 

@@ -256,7 +256,10 @@ class ChatApp(App[None]):
         self._put_draft_down()
         self._soon("draft", DRAFT_S, lambda: self.run_worker(self._keep_draft(), exclusive=True, group="draft"))
         names = [clean_line(s.name) for s in self.talk.roster.listed()]
-        self._found = suggestions(self.entry.text, names)[:HINTS]
+        found = suggestions(self.entry.text, names)[:HINTS]
+        if found == self._found:
+            return
+        self._found = found
         hints = self.query_one("#hints", Static)
         lines = [
             Content.assemble((f"{'Tab ' if i == 0 else '    '}{s.label}", "bold"), f"  {s.about}")

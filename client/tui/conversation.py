@@ -5,7 +5,7 @@ It follows the end as long as a person has not scrolled away from it.
 
 from bisect import bisect_right
 
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -54,19 +54,30 @@ class Conversation(ScrollView, can_focus=False):
         self._lay_out()
         place = self._places.get(id(record))
         self._go_to(self._total if place is None else place)
+        self.refresh()
 
     def update(self) -> None:
         """The record has changed."""
-        follows = self.is_at_end
+        follows, before = self.is_at_end, self._window()
         self._lay_out()
         if follows:
             self._go_to(self._total)
+        after = self._window()
+        if before[0] != after[0] or len(before[1]) != len(after[1]):
+            self.refresh()
+            return
+        # Only the lines that have changed are sent: a line over SSH may be slow.
+        changed = [y for y, (old, new) in enumerate(zip(before[1], after[1], strict=True)) if old != new]
+        if changed:
+            left = self.gutter.left
+            self.refresh(*(Region(left, y + self.gutter.top, self.size.width, 1) for y in changed))
 
     def grew_before(self, blocks: int) -> None:
         """So many blocks were put in at the beginning: what is visible stays where it is."""
         y = self.scroll_offset.y
         self._lay_out()
         self._go_to(y + (self._starts[blocks] if blocks < len(self._starts) else 0))
+        self.refresh()
 
     def to_end(self) -> None:
         """Go to the end and follow it."""
@@ -79,16 +90,15 @@ class Conversation(ScrollView, can_focus=False):
     def render_line(self, y: int) -> Strip:
         """Return one visible line."""
         width = self.size.width
-        at = self.scroll_offset.y + y
-        index = bisect_right(self._starts, at) - 1
-        if at >= self._total or index < 0:
+        line = self._line(self.scroll_offset.y + y)
+        if line is None:
             return Strip.blank(width, self.rich_style)
-        line = self._chunks[index][at - self._starts[index]]
         return line.crop_extend(0, width, None).apply_style(self.rich_style)
 
     def on_resize(self) -> None:
         """Lines break elsewhere now."""
         self.update()
+        self.refresh()
         if self._total <= self.size.height:
             self._go_to(0)
 
@@ -96,6 +106,16 @@ class Conversation(ScrollView, can_focus=False):
         """Colours have changed."""
         self._painters.clear()
         self.update()
+        self.refresh()
+
+    def _line(self, at: int) -> Strip | None:
+        index = bisect_right(self._starts, at) - 1
+        return None if at >= self._total or index < 0 else self._chunks[index][at - self._starts[index]]
+
+    def _window(self) -> tuple[int, list[Strip | None]]:
+        """Return where the visible lines begin, and them."""
+        y = self.scroll_offset.y
+        return y, [self._line(y + i) for i in range(self.size.height)]
 
     def _lay_out(self) -> None:
         width = self.size.width
@@ -115,7 +135,6 @@ class Conversation(ScrollView, can_focus=False):
             self._starts.append(self._total)
             self._total += len(chunk)
         self.virtual_size = Size(width, self._total)
-        self.refresh()
 
     def _go_to(self, y: int) -> None:
         self.scroll_to(y=max(0, min(y, self._total - self.size.height)), animate=False, immediate=True, force=True)

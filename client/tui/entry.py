@@ -61,7 +61,7 @@ class Entry(TextArea):
             soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, tab_behavior="focus", compact=True
         )
         self.sent = InputHistory()
-        self._is_looking = False
+        self._height = 1
 
     def get_line(self, line_index: int) -> Text:
         """Return a line as it is shown: cell for cell what was typed, without what would steer the terminal."""
@@ -75,7 +75,10 @@ class Entry(TextArea):
     def fit(self) -> None:
         """Be as high as the text, up to a limit."""
         limit = max(1, min(HIGHEST, self.app.size.height // 3))
-        self.styles.height = max(1, min(limit, self.wrapped_document.height))
+        height = max(1, min(limit, self.wrapped_document.height))
+        if height != self._height:  # or all of the screen would be laid out anew for each key
+            self._height = height
+            self.styles.height = height
 
     def on_resize(self) -> None:
         """Lines break elsewhere now."""

@@ -15,7 +15,8 @@ from client.connection import Back, Connection, Gone, Pushed
 from client.core.input_router import Command, Say, SayTo, route
 from client.core.record import Block, Record
 from client.core.roster import Roster
-from client.output import hearer, place, store_words
+from client.output import hearer, store_words
+from client.output import place as place_words
 from client.plain import Plain
 from protocol import messages as m
 from protocol.errors import ChatCoordError, RemoteError
@@ -33,6 +34,8 @@ GATHER_S = 0.05
 # Beyond so many changed sessions the list is asked for whole.
 FEW = 8
 AGAIN_S = 0.5
+# Behind every message that is in the store.
+UNKNOWN_SEQ = 1 << 40
 DRAFT_S = 5.0
 
 
@@ -94,7 +97,11 @@ class _Inbox(Asks):
 
     def show(self, ask: AskView) -> None:
         if ask.id not in self._blocks:
-            text = f"{clean_line(ask.tool)} needs your yes: /approve, /deny WHY, or F2\n{ask.text}"
+            if ask.kind == "question":
+                head = "it asks you something: /answer TEXT, /deny WHY, or F2"
+            else:
+                head = f"{clean_line(ask.tool)} needs your yes: /approve, /deny WHY, or F2"
+            text = f"{head}\n{ask.text}"
             self._blocks[ask.id] = (ask.session, self._talk.record(ask.session).note(text, "ask"))
             self._talk.face.grew()
 
@@ -308,13 +315,14 @@ class Talk(Plain):
         self.roster.put(view)
         if attached.turn_id is not None:
             seq = (view.work_detail or {}).get("seq")
-            record.begin(attached.turn_id, seq if isinstance(seq, int) else 1 << 40, attached.pieces, attached.text)
+            place = seq if isinstance(seq, int) else UNKNOWN_SEQ
+            record.begin(attached.turn_id, place, attached.pieces, attached.text, attached.dropped)
         if not record.draft and attached.draft != record.stored_draft:
             record.draft = record.stored_draft = attached.draft
         if view.ask is not None:
             self._asks.show(view.ask)
         if view.residency == "queued":
-            record.note(f"{view.name} is {place(view)}; it answers when a slot is free")
+            record.note(f"{view.name} is {place_words(view)}; it answers when a slot is free")
         self.face.listed()
 
     async def _load(self, session: SessionView, record: Record) -> None:

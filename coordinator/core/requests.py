@@ -332,7 +332,9 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
         session.used_s = now_s
         yield from disturb(world, session)
     turn = session.turn
-    said = "".join(turn.text) if turn else ""
+    kept = "".join(turn.text).encode() if turn else b""
+    said = kept[-PAGE_BYTES:]
+    all_bytes = max(len(kept), turn.text_bytes) if turn else 0
     yield SendClient(
         peer,
         m.Attached(
@@ -340,8 +342,9 @@ def _attach(world: World, peer: bytes, order: m.Attach, now_s: float) -> Iterato
             session=session_view(world, session, known.client),
             turn_id=turn.turn_id if turn else None,
             pieces=turn.pieces if turn else 0,
-            text=said.encode()[-PAGE_BYTES:].decode(errors="ignore"),
+            text=said.decode(errors="ignore"),
             draft=session.draft,
+            dropped=all_bytes - len(said),
         ),
     )
 

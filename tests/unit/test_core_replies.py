@@ -122,7 +122,20 @@ def test_what_was_said_is_kept_up_to_the_size_that_is_set():
         world.report(session, m.Delta, seq=1, turn_id="t", n=n, text="x" * size)
     attached = world.ask(m.Attach, session="a")
 
-    assert (len(attached.text), attached.pieces) == (1_024, 3)
+    assert (len(attached.text), attached.pieces, attached.dropped) == (1_024, 3, 1)
+
+
+def test_of_a_long_reply_that_runs_the_end_is_told_and_how_much_is_missing():
+    world = Simulated()
+    session = world.new("a")
+    world.submit("a", "one")
+    world.report(session, m.Started, seq=1, turn_id="t")
+    for n in range(40):
+        world.report(session, m.Delta, seq=1, turn_id="t", n=n, text=f"{n % 10}" * 20_000)
+    attached = world.ask(m.Attach, session="a")
+
+    assert attached.text.endswith("9" * 20_000)
+    assert attached.dropped == 800_000 - len(attached.text) > 0
 
 
 def test_a_start_is_saved_and_the_turn_goes_on():

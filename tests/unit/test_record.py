@@ -64,6 +64,11 @@ def test_a_piece_that_was_lost_is_noticed_and_one_that_comes_twice_is_not_shown_
     assert record.add(piece(3, "d"))
     assert shown(record) == ["abcd"]
 
+    record.begin("t1", 1, 9, "the end", dropped=77)
+
+    assert "77 bytes of this reply were dropped" in shown(record)[0]
+    assert shown(record)[0].endswith("the end")
+
 
 def test_another_attempt_at_a_turn_begins_anew():
     record = Record()
