@@ -12,8 +12,6 @@ from client.model_ready import ensure_model
 from protocol.ids import new_id
 from protocol.paths import Home
 
-# What the full screen needs is drawn at most so often; a line over SSH carries that.
-FRAMES_PER_S = "30"
 DUMB = frozenset({"", "dumb", "unknown"})
 
 
@@ -31,7 +29,6 @@ async def open_terminal(home: Home, name: str | None, *, is_plain: bool = False,
     if not is_full_screen(is_plain=is_plain):
         await plain.open_terminal(home, name, observes=observes)
         return
-    os.environ.setdefault("TEXTUAL_FPS", FRAMES_PER_S)
     from client.tui.app import ChatApp  # noqa: PLC0415 - a quarter of a second that no other command shall pay
 
     async with connected(home, f"terminal-{new_id()}", start=True) as connection:

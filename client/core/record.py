@@ -54,6 +54,8 @@ class Record:
     first: int = 0
     is_loaded: bool = False
     _seqs: set[int] = field(default_factory=set)
+    # Turns whose reply is here: what is still under way of their pieces comes too late.
+    _answered: set[str] = field(default_factory=set)
     _notes: int = 0
     _growing: Block | None = None
     _turn_id: str | None = None
@@ -72,6 +74,8 @@ class Record:
             insort(self.blocks, Block((row.seq, 0, 0), "you", row.text))
             return
         turn = row.reply_to or row.seq
+        if row.turn_id is not None:
+            self._answered.add(row.turn_id)
         growing = self._growing
         if growing is not None and growing.place[0] == turn:
             self.blocks.remove(growing)
@@ -104,6 +108,8 @@ class Record:
 
     def begin(self, turn_id: str, seq: int, pieces: int, text: str, dropped: int = 0) -> None:
         """Take over what a running turn has said so far; of that, so many bytes were dropped."""
+        if turn_id in self._answered:
+            return
         growing = self._grow(turn_id, seq)
         if dropped:
             text = DROPPED_MARK.format(dropped=dropped) + text
@@ -112,6 +118,8 @@ class Record:
 
     def add(self, piece: Piece) -> bool:
         """Take in a piece; False when one before it was lost, so that the truth must be fetched."""
+        if piece.turn_id in self._answered:
+            return True
         growing = self._grow(piece.turn_id, piece.seq)
         if piece.n < self._next:
             return True

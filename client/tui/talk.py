@@ -294,10 +294,12 @@ class Talk(Plain):
         self.face.show(record)
         try:
             order = m.Switch(request=self._connection.number(), session=session.id)
-            _, attached = await asyncio.gather(self._connection.ask(order, m.SessionAnswer), self._look_at(session.id))
+            loading = self._load(session, record)
+            _, attached, _ = await asyncio.gather(
+                self._connection.ask(order, m.SessionAnswer), self._look_at(session.id), loading
+            )
             if switch == self._switches:
                 self._attached(record, attached)
-            await self._load(session, record)
         except ChatCoordError:
             if switch == self._switches and left.id != session.id:
                 self._session = left

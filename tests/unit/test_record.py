@@ -50,6 +50,9 @@ def test_the_committed_reply_takes_the_place_of_its_pieces():
 
     assert shown(record) == ["p1", "the whole"]
     assert record.settle() == 0
+    assert record.add(piece(7, "too late"))
+    record.begin("t1", 1, 2, "half of it")
+    assert shown(record) == ["p1", "the whole"]
 
 
 def test_a_piece_that_was_lost_is_noticed_and_one_that_comes_twice_is_not_shown_twice():
