@@ -47,7 +47,7 @@ NO_NUMBER = 1 << 31
 NAMED = 5
 # What a person is told once, when it begins.
 EPISODES = {
-    "requires_action": "waits for your yes",
+    "requires_action": "waits for you",
     "unread": "has an answer for you",
     "failed": "has failed",
 }

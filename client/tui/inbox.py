@@ -16,7 +16,9 @@ from protocol.errors import ChatCoordError
 from protocol.terminal_safe import clean, clean_line
 from protocol.views import AskView
 
-KEYS = "a approve · d deny · g go there · Esc later"
+KEYS = "a approve or answer · d deny · g go there · Esc later"
+WHY = "why not? (Enter denies, Esc does not)"
+ANSWER = "your answer (Enter sends it, Esc does not)"
 
 
 class Decider(Protocol):
@@ -25,8 +27,8 @@ class Decider(Protocol):
     async def asks(self) -> list[AskView]:
         """Return what waits."""
 
-    async def decide(self, ask: AskView, *, approve: bool, why: str = "") -> None:
-        """Answer one."""
+    async def decide(self, ask: AskView, *, approve: bool, why: str = "", answer: str | None = None) -> None:
+        """Answer one; a question with words."""
 
 
 class Inbox(ModalScreen[str | None]):
@@ -63,7 +65,7 @@ class Inbox(ModalScreen[str | None]):
             yield OptionList()
             with VerticalScroll(id="whole"):
                 yield Static(id="text")
-            yield Input(placeholder="why not? (Enter denies, Esc does not)")
+            yield Input(placeholder=WHY)
             yield Static(id="said")
 
     async def on_mount(self) -> None:
@@ -92,26 +94,31 @@ class Inbox(ModalScreen[str | None]):
         self._show()
 
     async def action_approve(self) -> None:
-        """Say yes."""
-        await self._answer(approve=True)
+        """Say yes; to a question, what is asked for."""
+        ask = self._chosen()
+        if ask is not None and ask.kind == "question":
+            self._open_input(ANSWER)
+        else:
+            await self._answer(approve=True)
 
     def action_deny(self) -> None:
         """Ask why, and then say no."""
         if self._chosen() is not None:
-            why = self.query_one(Input)
-            why.value = ""
-            why.add_class("open")
-            why.focus()
+            self._open_input(WHY)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Say no."""
-        self._close_why()
-        await self._answer(approve=False, why=event.value.strip())
+        """Say no, or what was asked for."""
+        words, is_answer = event.value.strip(), event.input.placeholder == ANSWER
+        self._close_input()
+        if not is_answer:
+            await self._answer(approve=False, why=words)
+        elif words:
+            await self._answer(approve=True, answer=words)
 
     def action_later(self) -> None:
         """Leave it; from the reason back to the list first."""
         if self.query_one(Input).has_class("open"):
-            self._close_why()
+            self._close_input()
         else:
             self.dismiss(None)
 
@@ -120,20 +127,27 @@ class Inbox(ModalScreen[str | None]):
         ask = self._chosen()
         self.dismiss(None if ask is None else ask.session)
 
-    def _close_why(self) -> None:
+    def _open_input(self, placeholder: str) -> None:
+        line = self.query_one(Input)
+        line.value, line.placeholder = "", placeholder
+        line.add_class("open")
+        line.focus()
+
+    def _close_input(self) -> None:
         self.query_one(Input).remove_class("open")
         self.query_one(OptionList).focus()
 
-    async def _answer(self, *, approve: bool, why: str = "") -> None:
+    async def _answer(self, *, approve: bool, why: str = "", answer: str | None = None) -> None:
         ask = self._chosen()
         if ask is None:
             return
         try:
-            await self._decider.decide(ask, approve=approve, why=why)
+            await self._decider.decide(ask, approve=approve, why=why, answer=answer)
         except ChatCoordError as error:
             self._say(error.message)
         else:
-            self._say(f"{ask.tool} of {ask.name}: {'approved' if approve else 'denied'}")
+            done = "answered" if answer is not None else "approved" if approve else "denied"
+            self._say(f"{ask.tool} of {ask.name}: {done}")
         await self.refresh_asks()
 
     def _chosen(self) -> AskView | None:
@@ -154,6 +168,6 @@ def _head(ask: AskView, now: float) -> Content:
     return Content.assemble(
         ("! ", "bold $warning"),
         (f"[{clean_line(ask.name)}]", "bold"),
-        f" wants {clean_line(ask.tool)}  ",
+        " asks you  " if ask.kind == "question" else f" wants {clean_line(ask.tool)}  ",
         (short_age(ask.since, now), "dim"),
     )

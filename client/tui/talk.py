@@ -212,9 +212,9 @@ class Talk(Plain):
         """Return everything that waits for a person."""
         return await all_asks(self._connection)
 
-    async def decide(self, ask: AskView, *, approve: bool, why: str = "") -> None:
-        """Answer an ask."""
-        await decide(self._connection, ask.id, approve=approve, why=why)
+    async def decide(self, ask: AskView, *, approve: bool, why: str = "", answer: str | None = None) -> None:
+        """Answer an ask; a question with words."""
+        await decide(self._connection, ask.id, approve=approve, why=why, answer=answer)
 
     async def peek(self, session: str) -> list[HistoryRow]:
         """Return the last messages of a session without looking at it: it is not woken, and stays unread."""

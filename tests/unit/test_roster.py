@@ -68,7 +68,7 @@ def test_an_episode_is_told_once_until_it_is_over():
     assert [roster.begins("a", w) for w in ("running", "unread", "unread", "idle", "unread")] == [
         None, "has an answer for you", None, None, "has an answer for you",
     ]  # fmt: skip
-    assert roster.begins("a", "requires_action") == "waits for your yes"
+    assert roster.begins("a", "requires_action") == "waits for you"
     assert roster.begins("b", "failed") == "has failed"
 
 

@@ -268,6 +268,31 @@ def test_the_inbox_approves_denies_and_postpones_in_place():
     assert [(o.ask, o.approve, o.why) for o in connection.of(m.Decide)] == [("a2", False, "not now"), ("a1", True, "")]
 
 
+def test_a_question_is_answered_with_words_in_the_inbox():
+    connection = three()
+    connection.asks_waiting = [
+        AskView(
+            id="q1",
+            session="code",
+            name="code",
+            kind="question",
+            tool="ask_person",
+            argv=[],
+            text="Which port?",
+            since=NOW,
+        )
+    ]
+
+    async def story(seat: Seat) -> None:
+        await seat.pilot.press("f2")
+        await seat.sees("[code] asks you", "Which port?")
+        await seat.pilot.press("a", "enter", "a", *"8080", "enter")
+        await seat.sees("ask_person of code: answered", "Nothing waits for you.")
+
+    run(story, connection)
+    assert [(o.ask, o.approve, o.answer) for o in connection.of(m.Decide)] == [("q1", True, "8080")]
+
+
 def test_the_picker_finds_by_some_letters_and_peeks_without_looking():
     connection = three()
     connection.rows["old"] = a_turn(1, "an old question", "an old answer")
