@@ -7,19 +7,19 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from client.asking import all_asks, cancel, decide, get_session
+from client.asking import all_asks, cancel, decide
 from client.asks import Asks
 from client.connection import Back, Connection, Gone, Pushed
 from client.core.input_router import Command, Say, SayTo, route
 from client.core.record import Block, Record
-from client.core.roster import Roster
 from client.output import hearer, store_words
 from client.output import place as place_words
 from client.plain import Plain
+from client.tui.face import Face
+from client.tui.following import Following
 from protocol import messages as m
-from protocol.errors import ChatCoordError, RemoteError
+from protocol.errors import ChatCoordError
 from protocol.limits import PROMPT_BYTES
 from protocol.paths import Home
 from protocol.terminal_safe import clean_line
@@ -27,44 +27,10 @@ from protocol.views import AskView, HistoryRow, SessionView
 
 # Messages that are fetched when a session is opened, and once more for each page before them.
 LOADED_ROWS = 60
-# The list shows so many; /sessions and the picker's search in it have no more either.
-LISTED = 500
-# Changes of state are gathered for so long before they are asked about: at most twenty questions a second.
-GATHER_S = 0.05
-# Beyond so many changed sessions the list is asked for whole.
-FEW = 8
 AGAIN_S = 0.5
 # Behind every message that is in the store.
 UNKNOWN_SEQ = 1 << 40
 DRAFT_S = 5.0
-
-
-class Face(Protocol):
-    """What the screen does when something has changed."""
-
-    def show(self, record: Record) -> None:
-        """Another session is looked at."""
-
-    def grew(self) -> None:
-        """The record that is looked at has changed."""
-
-    def listed(self) -> None:
-        """The roster has changed."""
-
-    def ring(self, session: str, text: str) -> None:
-        """An episode began of which a person who looks elsewhere should know."""
-
-    def state(self, text: str) -> None:
-        """Something about coordinator or store; "" when all is well again."""
-
-    def heard(self, command: str, text: str) -> None:
-        """A command had more to say than a line."""
-
-    def open_inbox(self) -> None:
-        """Show everything that waits."""
-
-    def give_back(self, session: str, line: str) -> None:
-        """A line was not taken: it stands in the input again."""
 
 
 @dataclass
@@ -122,13 +88,11 @@ class Talk(Plain):
     ) -> None:
         super().__init__(connection, home, session, observes=observes)
         self.face = face
-        self.roster = Roster()
+        self._following = Following(connection, face.listed)
+        self.roster = self._following.roster
         self._records: dict[str, Record] = {}
         self._asks = _Inbox(connection, self)
         self._commands |= {name: getattr(self._asks, name) for name in self._commands if hasattr(Asks, name)}
-        self._changed: set[str] = set()
-        self._is_list_stale = True
-        self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetched_again_s = 0.0
         self._switches = 0
@@ -154,8 +118,7 @@ class Talk(Plain):
         """Follow what happens, and open the first session."""
         await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
         self._spawn(self._listen())
-        self._spawn(self._keep_roster())
-        self._woken.set()
+        self._spawn(self._following.run())
         await self._enter(self._session)
 
     async def end(self) -> None:
@@ -386,10 +349,7 @@ class Talk(Plain):
                 await self._come_back()
 
     def _on_change(self, change: m.Changed) -> None:
-        if change.after == "gone":
-            self.roster.drop(change.session)
-        self._changed.add(change.session)
-        self._woken.set()
+        self._following.changed(change)
         words = self.roster.begins(change.session, change.after)
         is_here = change.session == self._session.id
         if is_here and words is None and change.before in {"running", "throttled"} and change.after == "idle":
@@ -400,8 +360,7 @@ class Talk(Plain):
     async def _come_back(self) -> None:
         """Another coordinator is there: ask for everything that was pushed meanwhile."""
         await self._connection.ask(m.Listen(request=self._connection.number()), m.Done)
-        self._is_list_stale = True
-        self._woken.set()
+        self._following.missed()
         record = self.record(self._session.id)
         if not self._is_away:
             self._attached(record, await self._look_at(self._session.id))
@@ -423,45 +382,6 @@ class Talk(Plain):
             if session == self._session.id:
                 self._attached(self.record(session), attached)
                 self.face.grew()
-
-    async def _keep_roster(self) -> None:
-        """Ask about what has changed; many changes at once are one question."""
-        while True:
-            await self._woken.wait()
-            await asyncio.sleep(GATHER_S)
-            self._woken.clear()
-            changed, self._changed = self._changed, set()
-            try:
-                if self._is_list_stale or len(changed) > FEW:
-                    self.roster.replace(await self._list())
-                    self._is_list_stale = False
-                else:
-                    for session in changed:
-                        await self._refresh(session)
-            except ChatCoordError:
-                self._is_list_stale = True  # gone: Back wakes this again
-            self.face.listed()
-
-    async def _refresh(self, session: str) -> None:
-        try:
-            view = await get_session(self._connection, session)
-        except RemoteError:
-            self.roster.drop(session)
-            return
-        if view is not None:
-            self.roster.put(view)
-
-    async def _list(self) -> list[SessionView]:
-        sessions: list[SessionView] = []
-        while len(sessions) < LISTED:
-            order = m.ListSessions(
-                request=self._connection.number(), offset=len(sessions), waiting=False, everything=False
-            )
-            page = await self._connection.ask(order, m.SessionsAnswer)
-            sessions += page.sessions
-            if not page.more:
-                break
-        return sessions
 
     async def _keep_quietly(self, session: str) -> None:
         with contextlib.suppress(ChatCoordError):

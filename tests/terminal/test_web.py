@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -64,9 +65,9 @@ class Eyes:
         return "\n".join(self._screen.display)
 
 
-async def until_seen(socket: aiohttp.ClientWebSocketResponse, eyes: Eyes, *words: str) -> None:
+async def until_seen(sent: aiohttp.ClientWebSocketResponse, eyes: Eyes, *words: str) -> None:
     while not all(word in eyes.text() for word in words):
-        message = await asyncio.wait_for(socket.receive(), WITHIN_S)
+        message = await asyncio.wait_for(sent.receive(), WITHIN_S)
         assert message.type in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}, eyes.text()
         if message.type is aiohttp.WSMsgType.BINARY:
             eyes.feed(message.data)
@@ -101,13 +102,13 @@ def test_only_the_browser_that_opened_the_address_first_is_let_in_and_gets_a_ter
                 with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                     await browser.ws_connect(f"{url}/ws", headers=headers)
                 assert refused.value.status == 403
-            async with browser.ws_connect(f"{url}/ws?width=80&height=24", headers={"Origin": url}) as socket:
+            async with browser.ws_connect(f"{url}/ws?width=80&height=24", headers={"Origin": url}) as wire:
                 eyes = Eyes()
-                await until_seen(socket, eyes, "session-1  development", "type here")
-                await socket.send_json(["stdin", "hello from a browser\r"])
-                await until_seen(socket, eyes, "<hello from a browser>")
-                await socket.send_json(["stdin", "\x1b1\x11"])
-                while not socket.closed and (await asyncio.wait_for(socket.receive(), WITHIN_S)).type not in {
+                await until_seen(wire, eyes, "session-1  development", "type here")
+                await wire.send_json(["stdin", "hello from a browser\r"])
+                await until_seen(wire, eyes, "<hello from a browser>")
+                await wire.send_json(["stdin", "\x1b1\x11"])
+                while not wire.closed and (await asyncio.wait_for(wire.receive(), WITHIN_S)).type not in {
                     aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING,
                 }:  # fmt: skip
                     pass
@@ -130,8 +131,8 @@ def test_a_server_that_is_killed_leaves_no_terminal_behind_and_a_port_that_is_ta
     async def story() -> list[psutil.Process]:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
             await browser.get(address)
-            async with browser.ws_connect(f"{url}/ws", headers={"Origin": url}) as socket:
-                await until_seen(socket, Eyes(), "type here")
+            async with browser.ws_connect(f"{url}/ws", headers={"Origin": url}) as wire:
+                await until_seen(wire, Eyes(), "type here")
                 below = terminals(process)
                 process.kill()
                 return below
@@ -141,7 +142,7 @@ def test_a_server_that_is_killed_leaves_no_terminal_behind_and_a_port_that_is_ta
     process.stdout.close()
     assert below
     wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in below), WITHIN_S)
-    with contextlib.closing(__import__("socket").socket()) as taken:
+    with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
@@ -153,14 +154,14 @@ def test_a_server_that_is_killed_leaves_no_terminal_behind_and_a_port_that_is_ta
 class Page:
     """A page of a headless Chromium, over its DevTools protocol."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket, self._number = socket, 0
+    def __init__(self, wire: aiohttp.ClientWebSocketResponse) -> None:
+        self._wire, self._number = wire, 0
 
     async def do(self, method: str, **facts: object) -> dict:
         self._number += 1
-        await self._socket.send_json({"id": self._number, "method": method, "params": facts})
+        await self._wire.send_json({"id": self._number, "method": method, "params": facts})
         while True:
-            answer = await asyncio.wait_for(self._socket.receive_json(), WITHIN_S)
+            answer = await asyncio.wait_for(self._wire.receive_json(), WITHIN_S)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -233,8 +234,8 @@ async def chromium() -> AsyncIterator[Page]:
         async with aiohttp.ClientSession() as http:
             pages = await (await http.get(f"http://127.0.0.1:{port[1].decode()}/json")).json()
             found = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
-            async with http.ws_connect(found, max_msg_size=0) as socket:
-                yield Page(socket)
+            async with http.ws_connect(found, max_msg_size=0) as wire:
+                yield Page(wire)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
