@@ -107,10 +107,10 @@ def between(text: str, mark: str, made: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every page that is made, whole or in part, as it should be."""
-    readme, lifecycle = ROOT / "README.md", ROOT / "docs" / "lifecycle.md"
+    settings, lifecycle = ROOT / "docs" / "configuration.md", ROOT / "docs" / "lifecycle.md"
     return {
         ROOT / "docs" / "cli.md": reference(),
-        readme: between(readme.read_text(encoding="utf-8"), "settings", settings_table()),
+        settings: between(settings.read_text(encoding="utf-8"), "settings", settings_table()),
         lifecycle: between(lifecycle.read_text(encoding="utf-8"), "picture", lifecycle_picture()),
     }
 
