@@ -10,13 +10,14 @@ from pathlib import Path
 
 from coordinator.shell.finding import Check
 from protocol.extras import how_to_install_for, is_there_for
-from protocol.settings import Settings
+from protocol.mcp_settings import McpSettings
+from protocol.settings import ModelSettings, Settings
 
 HOOKS = ("hook_requires_action", "hook_failed", "hook_completed")
 
 
 def keys(settings: Settings, environment: Mapping[str, str], coordinator: int | None) -> Check:
-    """Look at the API keys of all models: they are there, and nobody else can read them.
+    """Look at the API keys of all models and MCP servers: they are there, and nobody else can read them.
 
     Args:
         settings: the configuration.
@@ -26,18 +27,27 @@ def keys(settings: Settings, environment: Mapping[str, str], coordinator: int | 
     known = set(environment) if coordinator is None else _names_of(coordinator) or set(environment)
     where = "this shell" if coordinator is None else "the coordinator that runs"
     named = 0
-    for name, model in sorted(settings.models.items()):
-        if model.api_key_env:
+    for name, variable, file in keys_of(settings):
+        if variable:
             named += 1
-            if model.api_key_env not in known:
-                words = f"models.{name}.api_key_env: {where} has no variable {model.api_key_env}."
-                return Check("keys", False, words, f"Set {model.api_key_env}, then `chat-coord restart`.")
-        if model.api_key_file:
+            if variable not in known:
+                words = f"{name}.api_key_env: {where} has no variable {variable}."
+                return Check("keys", False, words, f"Set {variable}, then `chat-coord restart`.")
+        if file is not None:
             named += 1
-            fault = _fault_of(Path(model.api_key_file).expanduser())
+            fault = _fault_of(file)
             if fault is not None:
-                return Check("keys", False, f"models.{name}.api_key_file: {fault[0]}", fault[1])
-    return Check("keys", True, f"{named} found, private" if named else "no model needs one")
+                return Check("keys", False, f"{name}.api_key_file: {fault[0]}", fault[1])
+    return Check("keys", True, f"{named} found, private" if named else "none is needed")
+
+
+def keys_of(settings: Settings) -> Iterator[tuple[str, str | None, Path | None]]:
+    """Yield whoever has a key: its table, the variable and the file that hold it."""
+    users: dict[str, ModelSettings | McpSettings] = {f"models.{name}": user for name, user in settings.models.items()}
+    users |= {f"mcp.{name}": user for name, user in settings.mcp.items()}
+    for name, user in sorted(users.items()):
+        file = Path(user.api_key_file).expanduser() if user.api_key_file else None
+        yield name, user.api_key_env, file
 
 
 def _names_of(pid: int) -> set[str]:
@@ -65,9 +75,8 @@ def _fault_of(path: Path) -> tuple[str, str] | None:
 
 def open_key_files(settings: Settings) -> Iterator[Path]:
     """Yield the files with keys that belong to this user and that others can read."""
-    for model in settings.models.values():
-        if model.api_key_file:
-            path = Path(model.api_key_file).expanduser()
+    for _, _, path in keys_of(settings):
+        if path is not None:
             with contextlib.suppress(OSError):
                 facts = path.stat()
                 if facts.st_uid == os.getuid() and stat.S_IMODE(facts.st_mode) & 0o077:

@@ -4,15 +4,17 @@ What is not known to be harmless is left out: of settings the values of keys tha
 fields that are not, of what libraries say on standard error the lines that are no places of code.
 """
 
+import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from protocol.settings import ModelSettings, Settings
+from coordinator.shell.checkup_named import keys_of
+from protocol.settings import Settings
 
 GONE = "<left out>"
 # Shorter values are words of any text.
@@ -63,7 +65,7 @@ class Redactor:
 
     def __init__(self, home: Path, settings: Settings, environment: Mapping[str, str]) -> None:
         secrets = {value for name, value in environment.items() if SECRET_NAMES.search(name)}
-        secrets |= set(_keys(settings.models.values()))
+        secrets |= set(_keys(settings))
         self._secrets = sorted((s for s in secrets if len(s) >= LEAST_SECRET), key=len, reverse=True)
         places = {str(home): "HOME", str(Path.home()): "~", socket.gethostname(): "HOST"}
         self._places = {place: word for place, word in places.items() if len(place) > 1}
@@ -100,13 +102,11 @@ class Redactor:
         return found
 
 
-def _keys(models: Iterable[ModelSettings]) -> Iterable[str]:
-    for model in models:
-        if model.api_key_file:
-            try:
-                yield Path(model.api_key_file).expanduser().read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                continue
+def _keys(settings: Settings) -> Iterator[str]:
+    for _, _, file in keys_of(settings):
+        if file is not None:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                yield file.read_text(encoding="utf-8").strip()
 
 
 def setting(key: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from coordinator.shell import checkup_named, checkup_running, redacting
 from coordinator.shell.checkup import NETWORKED, file_system
 from coordinator.shell.finding import Check, Looker, ask, ask_and_mend
+from protocol.mcp_settings import McpSettings
 from protocol.settings import ModelSettings, Settings
 from protocol.version import __version__
 from protocol.views import ModelView, PermitsView, SessionCounts, Status, StatusMemory, StoreView, ZygoteView
@@ -82,6 +83,17 @@ def test_keys_are_looked_for_where_they_will_be_read(tmp_path):
     assert "other users" in checkup_named.keys(by_file, {}, None).finding
     checkup_named.close_key_files(by_file)
     assert checkup_named.keys(by_file, {}, None).ok
+
+
+def test_keys_of_mcp_servers_are_keys_too(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("hunter22\n")
+    key.chmod(0o644)
+    settings = Settings(mcp={"a": McpSettings(url="https://x.example/", api_key_file=str(key))})
+
+    assert checkup_named.keys(settings, {}, None).finding.startswith("mcp.a.api_key_file: ")
+    assert list(checkup_named.open_key_files(settings)) == [key]
+    assert "hunter22" not in redacting.Redactor(tmp_path, settings, {}).text("it is hunter22")
 
 
 def test_what_cannot_be_mended_stays_a_finding():
