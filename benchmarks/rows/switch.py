@@ -27,7 +27,7 @@ from protocol import messages as m
 
 COMMAND = str(Path(sys.executable).with_name("chat-coord"))
 SIZE = (30, 100)
-LIVE = 4
+LIVE = 6
 TURNS = 10
 SWITCHES = 12
 STREAMS = 5
@@ -110,6 +110,7 @@ async def run(rounds: int) -> list[Comparison]:
         async with opened(product, CTRL_Q, next(iter(marks))) as terminal:
             await terminal.until(next(iter(marks.values()))[1])
             keys = list(marks.values())
+            first = Samples([[await _switch(terminal, *key) for key in keys[1:]]])
 
             async def live() -> list[float]:
                 return [await _switch(terminal, *keys[i % LIVE]) for i in range(1, SWITCHES + 1)]
@@ -127,7 +128,8 @@ async def run(rounds: int) -> list[Comparison]:
     shown.within(30, "p95 ≤ 30 ms live", 95)
     slept = Comparison("another session is shown: hibernated", "ms", {OURS: sides["to one that sleeps"]})
     slept.within(60, "p95 ≤ 60 ms hibernated", 95)
-    return [shown, slept, cost]
+    opened_first = Comparison("another session is shown: the first time in this terminal", "ms", {OURS: first})
+    return [shown, slept, opened_first, cost]
 
 
 async def _sessions(client: Client) -> dict[str, tuple[bytes, bytes]]:
