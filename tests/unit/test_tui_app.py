@@ -124,9 +124,10 @@ def test_every_screen_looks_as_it_is_stored(name: str, request: pytest.FixtureRe
             await _dialog(seat, key, kind)
         file = SCREENS / f"{name}.txt"
         if not file.exists():
+            await seat.pilot.pause(1)
             file.parent.mkdir(exist_ok=True)
             file.write_text(seat.text())
-        assert seat.text() == file.read_text()
+        await seat.until(lambda: seat.text() == file.read_text())
 
     run(story, size=size)
 
@@ -347,7 +348,7 @@ def test_keys_of_the_input():
         press, entry = seat.pilot.press, seat.app.entry
         await press("a", "ctrl+j", "b", "alt+enter", "c")
         assert entry.text == "a\nb\nc"
-        assert entry.size.height == 3
+        await seat.until(lambda: entry.size.height == 3)
         await press("enter")
         await seat.until(lambda: entry.text == "")
         await press("x", "up")
