@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -40,9 +41,14 @@ def _no_descriptor_is_left() -> Iterator[None]:
     gc.collect()
     # A process that uses multiprocessing keeps one pipe to its resource tracker for as long as it lives.
     kept = str(resource_tracker._resource_tracker._fd)
-    left = {fd: where for fd, where in _descriptors().items() if fd not in before and fd != kept}
 
-    assert left == {}
+    def left() -> dict[str, str]:
+        return {fd: where for fd, where in _descriptors().items() if fd not in before and fd != kept}
+
+    deadline_s = time.monotonic() + 5  # a thread of the scripted model may still be closing its connection
+    while left() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert left() == {}
 
 
 def _descriptors() -> dict[str, str]:

@@ -254,6 +254,11 @@ class SystemSampled:
     helpers_pss_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ZygoteLost:
+    """The process that workers were forked from is gone; what they shared with it may be one worker's alone now."""
+
+
 # ---- told by the clock and by the system
 
 
@@ -306,6 +311,7 @@ Event = (
     | WorkerExited
     | MemorySampled
     | SystemSampled
+    | ZygoteLost
     | TimerFired
     | Ticked
     | DescriptorsCounted

@@ -73,6 +73,7 @@ from coordinator.core.events import (
     WorkerExited,
     WorkerSpawned,
     WorkerSpoke,
+    ZygoteLost,
 )
 from coordinator.core.lifecycle import Residency
 from coordinator.core.providers import provider_of
@@ -130,10 +131,8 @@ class Machine:
                 yield from workers.on_spawn_failed(self.world, event, now_s)
             case WorkerExited():
                 yield from workers.on_exit(self.world, event, now_s)
-            case MemorySampled():
-                yield from memory.on_sampled(self.world, event, now_s)
-            case SystemSampled():
-                yield from memory.on_system(self.world, event, now_s)
+            case MemorySampled() | SystemSampled() | ZygoteLost():
+                yield from memory.on_told(self.world, event, now_s)
             case TimerFired():
                 yield from self._on_timer(event, now_s)
             case Ticked():
@@ -342,7 +341,7 @@ class Machine:
         )
         if is_alive:
             session.residency = Residency.STOPPING if stored.closed else Residency.WAKING
-            session.has_process = session.is_enrolled = session.is_taken_over = True
+            session.has_process = session.is_enrolled = session.is_last_to_share = True
             session.pid = stored.pid
             session.heard_s = session.used_s = now_s
         elif stored.closed:

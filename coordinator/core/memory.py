@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from coordinator.core import eviction
 from coordinator.core.effects import Effect, EndTools, EndWorker, Note, SendWorker
-from coordinator.core.events import MemorySampled, SystemSampled, WorkerExited
+from coordinator.core.events import MemorySampled, SystemSampled, WorkerExited, ZygoteLost
 from coordinator.core.lifecycle import Residency
 from coordinator.core.pressure import mib
 from coordinator.core.residency import may_sleep, put_to_sleep, sleepers_in_order
@@ -37,6 +37,18 @@ SHORT = "memory is short"
 
 
 # ---- read
+
+
+def on_told(world: World, event: MemorySampled | SystemSampled | ZygoteLost, now_s: float) -> Iterator[Effect]:
+    """Memory was read; or workers may have more of their own from now on, because their zygote is gone."""
+    match event:
+        case MemorySampled():
+            yield from on_sampled(world, event, now_s)
+        case SystemSampled():
+            yield from on_system(world, event, now_s)
+        case ZygoteLost():
+            for session in world.roll.holders:
+                session.is_last_to_share = session.is_last_to_share or session.has_process
 
 
 def on_sampled(world: World, event: MemorySampled, now_s: float) -> Iterator[Effect]:
@@ -103,11 +115,11 @@ def soft_limit(world: World, session: Session) -> int:
     """Return from which size on an idle worker is hibernated.
 
     What workers share with a zygote does not count; where there is none, each has it for itself, and would come back
-    with it: without this an idle session slept, woke, and slept again. The zygote of an earlier coordinator is gone, so
-    a worker that was taken over may be the last that has those pages.
+    with it: without this an idle session slept, woke, and slept again. When its zygote is gone, with an earlier
+    coordinator or by itself, a worker may be the last that has those pages.
     """
     settings = world.settings
-    is_unshared = settings.launcher == "spawn" or session.is_taken_over
+    is_unshared = settings.launcher == "spawn" or session.is_last_to_share
     return settings.memory_soft_bytes + (UNSHARED_BYTES if is_unshared else 0)
 
 

@@ -49,7 +49,7 @@ def on_epoch(world: World, session: Session, outcome: Outcome, now_s: float) -> 
     session.has_process = True
     session.worker_epoch = session.epoch
     session.is_ending = session.is_enrolled = session.is_leaving = session.is_restored = False
-    session.is_snapshot_ordered = session.is_outdated = session.is_taken_over = False
+    session.is_snapshot_ordered = session.is_outdated = session.is_last_to_share = False
     yield SpawnWorker(session.id, session.epoch, outcome.token, session.name, session.cwd, session.env)
 
 

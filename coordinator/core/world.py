@@ -235,8 +235,8 @@ class Session:
     # A worker that was busy is not asked to sleep again before (monotonic seconds).
     rests_until_s: float = 0.0
     is_deleting: bool = False
-    # Its worker was started under an earlier coordinator.
-    is_taken_over: bool = False
+    # The zygote that its worker was forked from is gone: nobody else may have the pages that they shared.
+    is_last_to_share: bool = False
     # Its worker is of another version of the program; and it comes back at once when that worker has gone.
     is_outdated: bool = False
     is_renewing: bool = False

@@ -83,10 +83,14 @@ def test_what_a_worker_could_not_share_with_a_zygote_is_not_held_against_it(laun
     assert state(world, a)[0] == residency
 
 
-def test_a_worker_that_was_taken_over_may_have_what_it_shared_with_a_zygote_that_is_gone():
+@pytest.mark.parametrize("gone_with", ["the coordinator", "nobody"])
+def test_a_worker_may_have_what_it_shared_with_a_zygote_that_is_gone(gone_with: str):
     world, (a, *_others) = three()
-    world.reboot()
-    world.hello(a)
+    if gone_with == "nobody":
+        world.step(ev.ZygoteLost())
+    else:
+        world.reboot()
+        world.hello(a)
     world.advance(3)
     read(world, a, 70 * MIB)
     world.advance(3)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from coordinator.core.events import Event
+from coordinator.core.events import Event, ZygoteLost
 from coordinator.shell.launchers.port import refuse
 from coordinator.shell.launchers.zygote_target import run_zygote
 from coordinator.shell.supervisor import Supervisor, signal_name, tail
@@ -227,6 +227,7 @@ class LocalLauncher:
             return
         process.join()
         self._supervisor.reporter_lost()
+        self._post(ZygoteLost())
         reason = f"the zygote died ({self._why or _how(process.exitcode or 0)}); see {self._zygote_log}"
         last_words = tail(self._zygote_log, self._log_bytes).rpartition("\n")[2].strip()
         process.close()
