@@ -29,6 +29,9 @@ async def open_terminal(home: Home, name: str | None, *, is_plain: bool = False,
     if not is_full_screen(is_plain=is_plain):
         await plain.open_terminal(home, name, observes=observes)
         return
+    if not os.environ.get("TEXTUAL_DRIVER"):
+        for size in ("COLUMNS", "LINES"):  # exported, they do not follow the window
+            os.environ.pop(size, None)
     from client.tui.app import ChatApp  # noqa: PLC0415 - a quarter of a second that no other command shall pay
 
     async with connected(home, f"terminal-{new_id()}", start=True) as connection:

@@ -31,6 +31,7 @@ class Person:
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         environment = product.environment | {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | variables
+        environment |= {"COLUMNS": "80", "LINES": "24"}  # some shells export them
         self.child = pexpect.spawn(COMMAND, list(words), env=environment, dimensions=(height, width), timeout=60)
 
     def look(self) -> str:
